@@ -1,0 +1,128 @@
+"""THE table: what each phase does with a legacy token, and which moves are legal.
+
+Everything that says where a rollout stands reads this file: the gate, the CLI, the playbooks' tests.
+It knows nothing of requests, stores or commands.
+
+    observe ⇄ swap ⇄ drain ⇄ cutover → retired
+
+Two orders are kept by the neighbour rule alone, and are why it may not be relaxed:
+accept before emit (a session is admitted in every phase, so in each one before any hands it out),
+and stop emitting before stop accepting (`drain` issues no legacy token, `cutover` accepts none).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+
+class Phase(StrEnum):
+    OBSERVE = "observe"
+    SWAP = "swap"
+    DRAIN = "drain"
+    CUTOVER = "cutover"
+    RETIRED = "retired"
+
+
+ORDER = tuple(Phase)
+
+Reading: TypeAlias = Literal["shadow", "verify", "verify_then_refuse", "unread"]
+Share: TypeAlias = Literal["none", "cohort", "all"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What a phase does.
+
+    legacy: how a legacy token is treated; in "shadow" the app decides.
+    swap: whose legacy tokens become sessions.
+    issue: who gets a session at login and refresh; everybody else gets what the app issues.
+    notice: whether answers to legacy tokens carry Deprecation and Sunset.
+    """
+
+    legacy: Reading
+    swap: Share
+    issue: Share
+    notice: bool = False
+
+
+RULES: dict[Phase, Rule] = {
+    Phase.OBSERVE: Rule(legacy="shadow", swap="none", issue="none"),
+    Phase.SWAP: Rule(legacy="verify", swap="cohort", issue="cohort"),
+    Phase.DRAIN: Rule(legacy="verify", swap="all", issue="all", notice=True),
+    Phase.CUTOVER: Rule(legacy="verify_then_refuse", swap="none", issue="all"),
+    Phase.RETIRED: Rule(legacy="unread", swap="none", issue="all"),
+}
+
+
+def next_of(phase: Phase) -> Phase | None:
+    """The phase a move forward leads to, None from the last."""
+    return None if phase is Phase.RETIRED else ORDER[ORDER.index(phase) + 1]
+
+
+def back_of(phase: Phase) -> Phase | None:
+    """The phase a rollback leads to; None from the first, and from the one without return."""
+    return None if phase in {Phase.OBSERVE, Phase.RETIRED} else ORDER[ORDER.index(phase) - 1]
+
+
+def is_legal(source: Phase, target: Phase) -> bool:
+    """Moves go to the neighbour, and never away from `retired`."""
+    return target in {next_of(source), back_of(source)}
+
+
+def bucket_of(subject: str, realm: str) -> int:
+    """The sticky hundredth, 0 to 99, that a subject belongs to on every node and for ever."""
+    seen = hashlib.sha256(f"{realm}\0{subject}".encode("utf-8", "surrogatepass")).digest()
+    return int.from_bytes(seen[:8], "big") % 100
+
+
+@dataclass(frozen=True, slots=True)
+class Exemption:
+    """A segment that stands in another phase than the rest: an `exception` of the rollout row.
+
+    For `by="cohort"`, `value` is a percentage and the segment is the subjects below it.
+    """
+
+    by: Literal["issuer", "client", "cohort"]
+    value: str
+    phase: Phase
+
+    def covers(self, *, issuer: str | None, client: str | None, bucket: int) -> bool:
+        match self.by:
+            case "issuer":
+                return issuer == self.value
+            case "client":
+                return client == self.value
+            case "cohort":
+                return bucket < int(self.value)
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """The one row that says where everybody stands, under one epoch."""
+
+    phase: Phase
+    epoch: int
+    percent: int
+    since: datetime
+    exceptions: tuple[Exemption, ...] = ()
+    drain_since: datetime | None = None
+    sunset_at: datetime | None = None
+
+    def phase_for(self, *, issuer: str | None, client: str | None, bucket: int) -> Phase:
+        """The phase of one credential: that of the first exception that covers it, else the default."""
+        if self.phase is Phase.RETIRED:
+            return Phase.RETIRED
+        for exception in self.exceptions:
+            if exception.covers(issuer=issuer, client=client, bucket=bucket):
+                return exception.phase
+        return self.phase
+
+    def includes(self, share: Share, bucket: int) -> bool:
+        """Whether a subject of `bucket` is within `share` of this rollout."""
+        return share == "all" or (share == "cohort" and bucket < self.percent)

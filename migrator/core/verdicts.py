@@ -1,0 +1,157 @@
+"""What the gate answers, and every reason it may give.
+
+A reason is the label in metrics, the key in logs and the anchor in the playbooks. Clients see only
+the coarse word of its row, since a finer one would help whoever guesses.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from migrator.core.sessions import Session
+
+
+class Reason(StrEnum):
+    """Why a credential was not admitted."""
+
+    # the request itself
+    MALFORMED_REQUEST = "malformed_request"
+    REPEATED_CREDENTIAL = "repeated_credential"
+    SUBJECTS_DIFFER = "subjects_differ"
+    CSRF = "csrf"
+    # a token of ours
+    BAD_TOKEN = "bad_token"  # noqa: S105 - a reason, not a secret
+    UNKNOWN_TOKEN = "unknown_token"  # noqa: S105
+    SESSION_ENDED = "session_ended"
+    SESSION_EXPIRED = "session_expired"
+    SESSION_IDLE = "session_idle"
+    SUPERSEDED = "superseded"
+    # a legacy token
+    OVERSIZED = "oversized"
+    NOT_A_JWS = "not_a_jws"
+    BAD_HEADER = "bad_header"
+    BAD_PAYLOAD = "bad_payload"
+    BAD_CLAIM = "bad_claim"
+    BAD_TIME = "bad_time"
+    BAD_SUBJECT = "bad_subject"
+    WRONG_ALGORITHM = "wrong_algorithm"
+    WRONG_TYPE = "wrong_type"
+    WRONG_AUDIENCE = "wrong_audience"
+    WRONG_PURPOSE = "wrong_purpose"
+    UNKNOWN_ISSUER = "unknown_issuer"
+    UNKNOWN_KEY = "unknown_key"
+    BAD_SIGNATURE = "bad_signature"
+    NOT_YET_VALID = "not_yet_valid"
+    NO_EXPIRY = "no_expiry"
+    LEGACY_EXPIRED = "legacy_expired"
+    LEGACY_RETIRED = "legacy_retired"
+    DENIED = "denied"
+    CUT_OFF = "cut_off"
+    # anybody's
+    INACTIVE_SUBJECT = "inactive_subject"
+    FOREIGN = "foreign"
+
+
+Word: TypeAlias = Literal["invalid", "expired", "revoked", "legacy_retired"]
+
+_EXPIRED = frozenset(
+    {Reason.LEGACY_EXPIRED, Reason.SESSION_EXPIRED, Reason.SESSION_IDLE},
+)
+_REVOKED = frozenset(
+    {
+        Reason.SESSION_ENDED,
+        Reason.SUPERSEDED,
+        Reason.DENIED,
+        Reason.CUT_OFF,
+        Reason.INACTIVE_SUBJECT,
+    },
+)
+_BAD_REQUEST = frozenset(
+    {Reason.MALFORMED_REQUEST, Reason.REPEATED_CREDENTIAL, Reason.SUBJECTS_DIFFER},
+)
+
+
+def word(reason: Reason) -> Word:
+    """The only word about `reason` that a client is told."""
+    if reason in _EXPIRED:
+        return "expired"
+    if reason in _REVOKED:
+        return "revoked"
+    return "legacy_retired" if reason is Reason.LEGACY_RETIRED else "invalid"
+
+
+def status(reason: Reason) -> Literal[400, 401, 403]:
+    """The HTTP status of a refusal for `reason` (RFC 6750 section 3.1)."""
+    if reason in _BAD_REQUEST:
+        return 400
+    return 403 if reason is Reason.CSRF else 401
+
+
+_NOTHING: Mapping[str, object] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who a request comes from, as the app sees it. Holds no credential."""
+
+    subject: str
+    realm: str
+    scopes: frozenset[str] = frozenset()
+    claims: Mapping[str, object] = _NOTHING
+    client: str | None = None
+    via: Literal["session", "legacy"] = "session"
+    session: Session | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """What a client that still lives on a JWT is told while draining (RFC 9745, RFC 8594)."""
+
+    deprecated_at: datetime
+    sunset_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """The request goes to the app, as `principal`.
+
+    `hand_out` is a token that the client does not have yet and that the response should carry.
+    """
+
+    principal: Principal
+    hand_out: bytes | None = None
+    notice: Notice | None = None
+
+    def __repr__(self) -> str:
+        handing = "a token" if self.hand_out else "nothing"
+        return f"Admitted({self.principal!r}, handing out {handing})"
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The request ends here."""
+
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """The request goes to the app without a principal.
+
+    Args:
+        reason: why there is none; None when no credential was presented.
+        strip: the credential is ours and dead: the app must not see it.
+    """
+
+    reason: Reason | None = None
+    strip: bool = False
+
+
+Verdict: TypeAlias = Admitted | Refused | Passed
