@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from types import MappingProxyType
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 if TYPE_CHECKING:
@@ -11,8 +10,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 Purpose: TypeAlias = Literal["access", "refresh"]
-
-_NOTHING: Mapping[str, object] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +42,7 @@ class Claims:
     family: str | None = None
     client: str | None = None
     scopes: frozenset[str] = frozenset()
-    kept: Mapping[str, object] = _NOTHING
+    kept: Mapping[str, object] = field(default_factory=dict)
     auth_time: datetime | None = None
     amr: tuple[str, ...] = ()
     rolling_seconds: int | None = None

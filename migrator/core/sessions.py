@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from migrator.core.verdicts import Reason
@@ -15,8 +14,6 @@ if TYPE_CHECKING:
 
 Kind: TypeAlias = Literal["session", "api"]
 Origin: TypeAlias = Literal["login", "swap", "exchange", "backfill", "regenerate"]
-
-_NOTHING: Mapping[str, object] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +29,7 @@ class Session:
     origin: Origin
     client: str | None = None
     scopes: frozenset[str] = frozenset()
-    claims: Mapping[str, object] = _NOTHING
+    claims: Mapping[str, object] = field(default_factory=dict)
     last_seen_at: datetime | None = None
     user_agent: str | None = None
     ip: str | None = None
@@ -57,7 +54,9 @@ class Limits:
 _IDLE_APPLIES: frozenset[str] = frozenset({"login", "regenerate"})
 
 
-def judge(session: Session, *, now: datetime, idle: timedelta, grain: timedelta) -> Reason | None:
+def judge(
+    session: Session, *, now: datetime, idle: timedelta, grain: timedelta
+) -> Reason | None:
     """Why `session` is over at `now`, or None while it lives.
 
     Args:

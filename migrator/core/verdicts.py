@@ -6,9 +6,8 @@ the coarse word of its row, since a finer one would help whoever guesses.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 if TYPE_CHECKING:
@@ -94,9 +93,6 @@ def status(reason: Reason) -> Literal[400, 401, 403]:
     return 403 if reason is Reason.CSRF else 401
 
 
-_NOTHING: Mapping[str, object] = MappingProxyType({})
-
-
 @dataclass(frozen=True, slots=True)
 class Principal:
     """Who a request comes from, as the app sees it. Holds no credential."""
@@ -104,7 +100,7 @@ class Principal:
     subject: str
     realm: str
     scopes: frozenset[str] = frozenset()
-    claims: Mapping[str, object] = _NOTHING
+    claims: Mapping[str, object] = field(default_factory=dict)
     client: str | None = None
     via: Literal["session", "legacy"] = "session"
     session: Session | None = None
