@@ -1,0 +1,1 @@
+"""The rehearsal: the main job, end to end, on servers started here."""
