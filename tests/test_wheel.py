@@ -29,7 +29,7 @@ SHIPPED = [
 ]
 
 pytestmark = [
-    pytest.mark.timeout(420),  # resolves and installs the dependencies anew,
+    pytest.mark.timeout(420),  # resolves and installs the dependencies anew
     pytest.mark.xdist_group("wheel"),  # so once, not once per worker
 ]
 

@@ -134,16 +134,18 @@ def lend_postgres(directory: Path, *, account: Account, scratch: Path) -> Path:
     """
     if account.reaches(directory / "initdb") and account.reaches(directory / "postgres"):
         return directory
-    copy = scratch / "install"
-    for part in ("bin", "lib", "share"):
-        if (directory.parent / part).is_dir():
-            shutil.copytree(directory.parent / part, copy / part, symlinks=True)
+    install, package = directory.parent, directory.parents[1]
+    parts = [install / "bin", install / "lib", install / "share"]
+    # The programs find the libraries the wheel bundles by the way from here to there.
+    parts += [package.with_name(f"{package.name}.libs"), package / ".dylibs"]
+    copy = scratch / "lent"
+    for part in filter(Path.is_dir, parts):
+        shutil.copytree(part, copy / part.relative_to(package.parent), symlinks=True)
     for path in [copy, *copy.rglob("*")]:
         if not path.is_symlink():
-            path.chmod(path.stat().st_mode | (0o555 if path.is_dir() else 0o444))
-    for program in (copy / "bin").iterdir():
-        program.chmod(0o755)
-    return copy / "bin"
+            executable = path.is_dir() or path.stat().st_mode & 0o100
+            path.chmod(0o755 if executable else 0o644)
+    return copy / directory.relative_to(package.parent)
 
 
 def _version(directory: Path) -> int:

@@ -237,9 +237,10 @@ def test_closed_installation_is_copied_for_the_account_that_runs_it(
     lent = binaries.lend_postgres(
         binaries.postgres_bin(), account=binaries.Account(), scratch=tmp_path
     )
-    assert lent == tmp_path / "install/bin"
-    shown = subprocess.run([lent / "postgres", "--version"], capture_output=True, check=True)
-    assert b"PostgreSQL" in shown.stdout
+    assert tmp_path in lent.parents
+    for program in ("postgres", "initdb", "pg_dump"):
+        shown = subprocess.run([lent / program, "--version"], capture_output=True, check=True)
+        assert b"PostgreSQL" in shown.stdout
 
 
 def test_killing_a_group_reaches_grandchildren_and_never_our_own_group() -> None:
