@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 if TYPE_CHECKING:
@@ -46,3 +47,8 @@ class Claims:
     auth_time: datetime | None = None
     amr: tuple[str, ...] = ()
     rolling_seconds: int | None = None
+
+    @property
+    def rolling(self) -> timedelta | None:
+        """`rolling_seconds` as a duration."""
+        return None if self.rolling_seconds is None else timedelta(seconds=self.rolling_seconds)

@@ -100,9 +100,7 @@ class Store(Protocol):
         """How a legacy token stands once it has a session: one for each fingerprint, for ever."""
         ...
 
-    async def create(
-        self, session: Session, digest: bytes, *, cap: int | None
-    ) -> Ended:
+    async def create(self, session: Session, digest: bytes, *, cap: int | None) -> Ended:
         """Insert a session begun by a login; ends the subject's oldest beyond `cap`, never swapped ones."""
         ...
 
@@ -110,9 +108,7 @@ class Store(Protocol):
         """Move the end of a living session to `expires_at`, never to earlier."""
         ...
 
-    async def end(
-        self, session_id: UUID, *, reason: str, by: str, legacy: bool
-    ) -> Ended:
+    async def end(self, session_id: UUID, *, reason: str, by: str, legacy: bool) -> Ended:
         """End a session with its family, and deny what may still come of that family.
 
         Args:
@@ -146,9 +142,7 @@ class Store(Protocol):
         """The session and those of its family, alive or not; the named one first."""
         ...
 
-    async def list(
-        self, subject: str, *, realm: str, ended: bool = False
-    ) -> Sequence[Session]:
+    async def list(self, subject: str, *, realm: str, ended: bool = False) -> Sequence[Session]:
         """The subject's sessions, newest first; with `ended`, those that are over as well."""
         ...
 

@@ -67,11 +67,7 @@ def next_of(phase: Phase) -> Phase | None:
 
 def back_of(phase: Phase) -> Phase | None:
     """The phase a rollback leads to; None from the first, and from the one without return."""
-    return (
-        None
-        if phase in {Phase.OBSERVE, Phase.RETIRED}
-        else ORDER[ORDER.index(phase) - 1]
-    )
+    return None if phase in {Phase.OBSERVE, Phase.RETIRED} else ORDER[ORDER.index(phase) - 1]
 
 
 def is_legal(source: Phase, target: Phase) -> bool:
@@ -81,9 +77,7 @@ def is_legal(source: Phase, target: Phase) -> bool:
 
 def bucket_of(subject: str, realm: str) -> int:
     """The sticky hundredth, 0 to 99, that a subject belongs to on every node and for ever."""
-    seen = hashlib.sha256(
-        f"{realm}\0{subject}".encode("utf-8", "surrogatepass")
-    ).digest()
+    seen = hashlib.sha256(f"{realm}\0{subject}".encode("utf-8", "surrogatepass")).digest()
     return int.from_bytes(seen[:8], "big") % 100
 
 
@@ -102,8 +96,8 @@ class Exemption:
         match self.by:
             case "issuer":
                 return issuer == self.value
-            case "client":
-                return client == self.value
+            case "client":  # `acme-ios` covers each of its versions, `acme-ios/7.2` that one
+                return client is not None and self.value in {client, client.partition("/")[0]}
             case "cohort":
                 return bucket < int(self.value)
 
@@ -120,9 +114,7 @@ class Rollout:
     drain_since: datetime | None = None
     sunset_at: datetime | None = None
 
-    def phase_for(
-        self, *, issuer: str | None, client: str | None, bucket: int
-    ) -> Phase:
+    def phase_for(self, *, issuer: str | None, client: str | None, bucket: int) -> Phase:
         """The phase of one credential: that of the first exception that covers it, else the default."""
         if self.phase is Phase.RETIRED:
             return Phase.RETIRED

@@ -54,9 +54,7 @@ class Limits:
 _IDLE_APPLIES: frozenset[str] = frozenset({"login", "regenerate"})
 
 
-def judge(
-    session: Session, *, now: datetime, idle: timedelta, grain: timedelta
-) -> Reason | None:
+def judge(session: Session, *, now: datetime, idle: timedelta, grain: timedelta) -> Reason | None:
     """Why `session` is over at `now`, or None while it lives.
 
     Args:

@@ -38,9 +38,7 @@ def derive(prefix: str, *, key: bytes, fingerprint: bytes) -> bytes:
 def is_well_formed(token: bytes, prefix: str) -> bool:
     """Whether `token` could have been issued under `prefix`: its length, alphabet and checksum."""
     start = len(prefix) + 1
-    if len(token) != start + BODY_CHARS + CHECK_CHARS or not token.startswith(
-        prefixed(prefix)
-    ):
+    if len(token) != start + BODY_CHARS + CHECK_CHARS or not token.startswith(prefixed(prefix)):
         return False
     body, check = token[start:-CHECK_CHARS], token[-CHECK_CHARS:]
     if not _CHARS.issuperset(body):

@@ -1,0 +1,68 @@
+"""Whether some lax reader could take a credential for a JWT, however it is spelt.
+
+A retired JWT that is re-spelt (padded, spaced, in the other base64 alphabet, percent-encoded, as
+JSON) must not slip past us as foreign into the app's own, laxer check. So this file knows no
+verdict and no issuer; it undoes every spelling it has heard of and looks for a JOSE header. A
+signature covers the decoded header, so a re-spelt token always has one.
+"""
+
+import re
+from base64 import b64decode
+from typing import Final
+from urllib.parse import unquote_to_bytes
+
+ROOM_BYTES: Final = 8192  # what is looked at, after what readers skip was dropped
+_RAW_ROOM_BYTES: Final = 65_536  # no server takes longer headers
+_ESCAPED_ROOM_BYTES: Final = 3 * ROOM_BYTES
+_MOST_SEGMENTS: Final = 6  # a JWE has 5
+
+_ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+_SKIPPED = bytes(set(range(256)) - set(_ALPHABET) - set(b"-_."))
+_TO_STANDARD = bytes.maketrans(b"-_", b"+/")
+_OCTAL = re.compile(rb"\\([0-3][0-7]{2})")  # in quoted cookies, http.cookies undoes them
+_BYTE_OF = {b"%03o" % byte: bytes([byte]) for byte in range(256)}
+_JSON_SPACE = b" \t\r\n\xef\xbb\xbf\xff\xfe"  # and byte order marks
+
+# A JOSE header says its algorithm, or at least that it is a JWT; members may be escaped.
+_HEADER = re.compile(
+    rb'"(?:a|\\u0061)(?:l|\\u006[cC])(?:g|\\u0067)"\s*:|"typ"\s*:\s*"[^"]{0,40}[jJ][wW][tT]',
+)
+
+
+def resembles_jwt(credential: bytes) -> bool:
+    """Whether `credential` could be read as a JWS or JWE by somebody, in bounded time."""
+    raw = credential[:_RAW_ROOM_BYTES]
+    for text in {raw, _unescaped(raw)}:
+        if b"." not in text and b"{" not in text:
+            continue
+        segments = text.translate(None, _SKIPPED)[:ROOM_BYTES].translate(_TO_STANDARD).split(b".")
+        del segments[_MOST_SEGMENTS:]
+        # Something may stand before the token ("Bearer" in a cookie, a JSON member's name), so
+        # each of the four places where a quantum can begin is tried.
+        if any(
+            _HEADER.search(_decoded(segment[at:]))
+            for segment in segments
+            if len(segment) > 8
+            for at in range(4)
+        ):
+            return True
+        if len(segments) > 1 and all(
+            _decoded(segment).lstrip(_JSON_SPACE)[:1] == b"{" for segment in segments[:2]
+        ):
+            return True
+    return False
+
+
+def _unescaped(raw: bytes) -> bytes:
+    text = raw[:_ESCAPED_ROOM_BYTES]
+    if b"%" in text:
+        text = unquote_to_bytes(text)  # as Express does with cookies
+    if b"\\" in text:
+        text = _OCTAL.sub(lambda found: _BYTE_OF[found[1]], text)
+    return text
+
+
+def _decoded(segment: bytes) -> bytes:
+    whole = segment[: len(segment) - (len(segment) % 4 == 1)]
+    # Dropping NULs makes UTF-16 and UTF-32 read like ASCII.
+    return b64decode(whole + b"=" * (-len(whole) % 4)).replace(b"\0", b"")

@@ -1,0 +1,135 @@
+"""What happened, counted in memory and written by the pulse: never a write per request (P11).
+
+Counts may miss a few under threads (an increment takes no lock); what matters to a gate, whether
+something was seen and when last, is never missed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+
+    from migrator.core.claims import Claims
+
+# Clients name themselves (User-Agent), so whoever wants can invent names; more than these count as one.
+MOST_TALLIES = 2_000
+MOST_SUBJECTS = 200_000
+OTHER = "(other)"
+
+
+@dataclass(frozen=True, slots=True)
+class What:
+    """One line of the census: an outcome of an issuer's or our own credentials, by client.
+
+    `outcome` is `session`, `legacy`, `swapped`, `issued`, `foreign:<shape>`, `passed:<reason>` or
+    `refused:<reason>`.
+    """
+
+    issuer: str
+    client: str
+    outcome: str
+
+
+class Tally:
+    """A counter that the hit path may bump without a lock."""
+
+    __slots__ = ("count",)
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def bump(self) -> None:
+        self.count += 1
+
+
+@dataclass(slots=True)
+class Sighting:
+    """A subject seen with a legacy token since the last flush; the largest exp counts."""
+
+    exp: datetime
+
+
+class Usage:
+    """The buffers of one process."""
+
+    __slots__ = (
+        "_flushed",
+        "_sightings",
+        "_tallies",
+        "issued_horizon",
+        "last_issued_at",
+        "routes",
+    )
+
+    def __init__(self) -> None:
+        self._tallies: dict[What, Tally] = {}
+        self._flushed: dict[What, int] = {}
+        self._sightings: dict[tuple[str, str, str, str], Sighting] = {}
+        self.routes: dict[tuple[str, str], int] = {}
+        self.last_issued_at: datetime | None = None
+        self.issued_horizon: datetime | None = None
+
+    def issued(self, now: datetime, exp: datetime | None) -> None:
+        """Note a legacy token the app issued through us: the drain horizon counts on it."""
+        self.last_issued_at = now
+        if exp is not None:
+            self.issued_horizon = max(exp, self.issued_horizon or exp)
+
+    def tally(self, issuer: str | None, client: str | None, outcome: str) -> Tally:
+        """The counter for this line, the same object each time."""
+        what = What(issuer or "", client or "", outcome)
+        found = self._tallies.get(what)
+        if found is None:
+            if len(self._tallies) >= MOST_TALLIES:
+                what = What(issuer or "", OTHER, outcome)
+            found = self._tallies.setdefault(what, Tally())
+        return found
+
+    def count(self, issuer: str | None, client: str | None, outcome: str) -> None:
+        self.tally(issuer, client, outcome).bump()
+
+    def saw(self, claims: Claims, client: str | None) -> None:
+        """Note that a subject still presents legacy tokens."""
+        key = (claims.realm, claims.subject, claims.issuer, client or "")
+        found = self._sightings.get(key)
+        if found is not None:
+            found.exp = max(found.exp, claims.exp)
+        elif len(self._sightings) < MOST_SUBJECTS:
+            self._sightings[key] = Sighting(claims.exp)
+
+    def observed(self, path: str, reason: str) -> None:
+        """Note a route the app answered 2xx where we would have refused (paths are capped)."""
+        if len(self.routes) < MOST_TALLIES or (path, reason) in self.routes:
+            self.routes[path, reason] = self.routes.get((path, reason), 0) + 1
+
+    def take_tallies(self) -> list[tuple[What, int]]:
+        """What was counted since the last take."""
+        taken: list[tuple[What, int]] = []
+        for what, tally in list(self._tallies.items()):
+            new = tally.count - self._flushed.get(what, 0)
+            if new > 0:
+                taken.append((what, new))
+                self._flushed[what] = self._flushed.get(what, 0) + new
+        return taken
+
+    def give_back(self, taken: Iterable[tuple[What, int]]) -> None:
+        """Undo a take whose flush failed."""
+        for what, new in taken:
+            self._flushed[what] = self._flushed.get(what, 0) - new
+
+    def take_sightings(self) -> dict[tuple[str, str, str, str], Sighting]:
+        """The subjects seen since the last take."""
+        taken, self._sightings = self._sightings, {}
+        return taken
+
+    def forget(self) -> None:
+        """Start anew, in a child process: what the parent counted is the parent's to write."""
+        self._tallies.clear()
+        self._flushed.clear()
+        self._sightings.clear()
+        self.routes.clear()
+        self.last_issued_at = self.issued_horizon = None
