@@ -244,6 +244,40 @@ def test_any_spelling_of_a_postgres_url_names_the_same_driver() -> None:
     assert settings.database.url.get_secret_value() == "postgresql+psycopg://db/acme"
 
 
+@pytest.mark.parametrize("host", ["localhost:8080", "127.0.0.1", "[::1]:9"])
+def test_keys_may_be_fetched_in_the_clear_from_this_machine(host: str) -> None:
+    url = f"http://{host}/jwks"
+    given = with_issuer(algorithms=["RS256"], keys=[], jwks_url=url)
+    assert Settings.build(given).issuers[0].jwks_url == url
+
+
+@pytest.mark.parametrize("scheme", ["redis", "rediss", "unix", "redis+cluster", "rediss+sentinel"])
+def test_redis_is_named_by_any_of_its_urls(scheme: str) -> None:
+    settings = Settings.build(tables(redis={"url": f"{scheme}://:sesame@cache/0"}))
+    assert settings.redis is not None
+
+
+def test_an_origin_is_compared_in_lower_case() -> None:
+    settings = Settings.build(tables(http={"allowed_origins": ["https://App.Example:8443"]}))
+    assert settings.http.allowed_origins == ("https://app.example:8443",)
+
+
+def test_a_program_may_give_lengths_of_time_and_bytes() -> None:
+    given = {
+        **with_issuer(keys=[SECRET.encode()], leeway=timedelta(seconds=1)),
+        "gates": {"legacy_quiet": timedelta(seconds=2)},
+    }
+    settings = Settings.build(given)
+    assert settings.issuers[0].leeway == timedelta(seconds=1)
+    assert settings.gates.legacy_quiet == timedelta(seconds=2)
+
+
+def test_an_empty_string_takes_away_what_a_preset_says() -> None:
+    settings = Settings.build(with_issuer(claims={"family": ""}, issuer=""))
+    assert settings.issuers[0].claims.family is None
+    assert settings.issuers[0].issuer is None
+
+
 # Where settings come from
 
 
@@ -474,7 +508,11 @@ BAD: list[tuple[str, str, dict[str, Any]]] = [
         "issuers[0].transport[0]",
         with_issuer(transport=[{"cookie": "a", "scheme": "b"}]),
     ),
+    ("bad-origin", "http.allowed_origins[0]", tables(http={"allowed_origins": ["https://a:b"]})),
+    ("bad-reference", "issuers[0].keys[0]", with_issuer(keys=["file:a\0b"])),
     ("bad-url", "issuers[0].jwks_url", with_issuer(keys=[], jwks_url="idp.example")),
+    ("bad-url", "issuers[0].jwks_url", with_issuer(keys=[], jwks_url="https://[idp/jwks")),
+    ("bad-url", "issuers[0].jwks_url", with_issuer(keys=[], jwks_url="https://u:p@idp/jwks")),
     ("bad-value", "memory.poll_ms", tables(memory={"poll_ms": True})),
     ("bad-value", "redis.entry_seconds", tables(redis={"url": "redis://c", "entry_seconds": 61})),
     ("bad-value", "http.refusal.status", tables(http={"refusal": {"status": 200}})),

@@ -9,6 +9,7 @@ import json
 import re
 import tomllib
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path as FilePath
 from types import UnionType
 from typing import Annotated, Any, Final, TypeAlias, Union, get_args, get_origin, get_type_hints
@@ -113,7 +114,9 @@ def _overlay_key(
         why = "there is no such setting"
         if section in LISTS:
             why = f"{section} is a list: MIGRATOR_{section.upper()} sets all of it, as JSON"
-        findings.add("settings.unknown-key", (section, key), why)
+        near = get_close_matches(key, known, 1)
+        do = f"did you mean MIGRATOR_{section.upper()}__{near[0].upper()}?" if near else None
+        findings.add("settings.unknown-key", (section, key), why, do=do)
         return
     table = tables.setdefault(section, {})
     if isinstance(table, dict):  # anything else is told when the section is validated
