@@ -20,14 +20,8 @@ import pytest
 import redis
 
 from migrator.cli.demo.binaries import postgres_bin
-from migrator.cli.demo.servers import (
-    Postgres,
-    Redis,
-    create_database,
-    drop_database,
-    embedded_postgres,
-    embedded_redis,
-)
+from migrator.cli.demo.databases import create_database, drop_database
+from migrator.cli.demo.servers import Postgres, Redis, embedded_postgres, embedded_redis
 
 _numbers = itertools.count(1)
 _run = uuid.uuid4().hex[:8]  # apart from other runs on the same system server

@@ -17,6 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+_MEMORY = Path("/dev/shm")  # noqa: S108 - only mkdtemp below it
+_MEMORY_ROOM_BYTES = (
+    2 << 30
+)  # several servers at once, each with 256 MB of WAL; containers have 64 MB
 _SOCKET_ROOM_BYTES = 100  # sun_path holds 104 on macOS and 108 on Linux, closing NUL included
 _LONGEST_SOCKET_NAME = "/.s.PGSQL.65535.lock"
 _PACKAGED = Path("/usr/lib/postgresql")  # where Debian and its kin keep what is not on PATH
@@ -84,6 +88,18 @@ def scratch_directory(account: Account) -> Path:
         path.rmdir()
     message = f"{parent} is too long for a socket's path or closed to the server's account"
     raise ServerMissing(message)
+
+
+def memory_directory(account: Account) -> Path | None:
+    """A new directory in a file system kept in memory; None where there is none with room."""
+    try:
+        if shutil.disk_usage(_MEMORY).free < _MEMORY_ROOM_BYTES or not account.reaches(_MEMORY):
+            return None
+        path = Path(tempfile.mkdtemp(prefix="migrator-", dir=_MEMORY))
+    except OSError:
+        return None
+    path.chmod(0o711 if account.uid is not None else 0o700)
+    return path
 
 
 def postgres_bin() -> Path:

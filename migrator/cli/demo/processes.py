@@ -88,14 +88,14 @@ def kill_group(process: subprocess.Popen[bytes] | subprocess.Popen[str]) -> None
 
 
 class Warden:
-    """Ends one server and removes its directory when this process is no more."""
+    """Ends one server and removes its directories when this process is no more."""
 
-    def __init__(self, directory: Path, *, end_signal: signal.Signals) -> None:
-        """Start the warden of `directory`; it guards no process until `guard`."""
+    def __init__(self, *directories: Path, end_signal: signal.Signals) -> None:
+        """Start the warden of `directories`; it guards no process until `guard`."""
         read_end, self._pipe = os.pipe()
         self._owner = os.getpid()
         self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", __file__, str(directory), str(int(end_signal))],
+            [sys.executable, "-I", "-S", __file__, str(int(end_signal)), *map(str, directories)],
             stdin=read_end,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -116,7 +116,7 @@ class Warden:
             os.write(self._pipe, b"%d\n" % pid)
 
     def dismiss(self) -> None:
-        """Let the warden do its duty now (remove the directory), and wait for it."""
+        """Let the warden do its duty now (remove the directories), and wait for it."""
         if self.is_ours and self._pipe in _pipes:
             _pipes.discard(self._pipe)
             os.close(self._pipe)
@@ -180,7 +180,7 @@ def _send(pid: int, number: signal.Signals) -> None:
         os.kill(pid, number)
 
 
-def _stand_watch(directory: str, end_signal: signal.Signals) -> None:
+def _stand_watch(end_signal: signal.Signals, directories: list[str]) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     guarded = 0
@@ -191,8 +191,9 @@ def _stand_watch(directory: str, end_signal: signal.Signals) -> None:
         _send(guarded, end_signal)
         if not _await_end(guarded, _END_SECONDS):
             kill_tree(guarded)
-    shutil.rmtree(directory, ignore_errors=True)
+    for directory in directories:
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 if __name__ == "__main__":
-    _stand_watch(sys.argv[1], signal.Signals(int(sys.argv[2])))
+    _stand_watch(signal.Signals(int(sys.argv[1])), sys.argv[2:])

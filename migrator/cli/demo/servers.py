@@ -19,17 +19,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import redis
-from psycopg import sql
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from migrator.cli.demo import processes
+from migrator.cli.demo import databases, processes
 from migrator.cli.demo.binaries import (
     Account,
     ServerMissing,
     lend_postgres,
+    memory_directory,
     postgres_account,
     postgres_bin,
     redis_server,
@@ -41,8 +40,6 @@ __all__ = [
     "Redis",
     "ServerMissing",
     "ServerNotStarted",
-    "create_database",
-    "drop_database",
     "embedded_postgres",
     "embedded_redis",
 ]
@@ -61,10 +58,15 @@ class ServerNotStarted(Exception):
 class _Server:
     """What both share: a scratch directory, a warden, one process and all below it."""
 
-    def __init__(self, *, account: Account, end_signal: signal.Signals) -> None:
+    def __init__(
+        self, *, account: Account, end_signal: signal.Signals, in_memory: bool = False
+    ) -> None:
         self.directory = scratch_directory(account)
         self._account = account
-        self._warden = processes.Warden(self.directory, end_signal=end_signal)
+        self._in_memory = memory_directory(account) if in_memory else None
+        self._warden = processes.Warden(
+            self.directory, *filter(None, [self._in_memory]), end_signal=end_signal
+        )
         self._process: subprocess.Popen[bytes] | None = None
         atexit.register(self.close)
 
@@ -163,12 +165,15 @@ class Postgres(_Server):
     ) -> None:
         """Make the cluster and start it.
 
-        Args: `settings` are further lines of postgresql.conf, by name; `fsync` off survives our
-        kill, not a loss of power.
+        Args: `settings` are further lines of postgresql.conf, by name; with `fsync` off the data
+        survives a kill, not a loss of power, and is kept in memory where the machine has room
+        (a database is then cloned in 10 ms instead of 300).
         Raises: ServerMissing, ServerNotStarted.
         """
-        super().__init__(account=postgres_account(), end_signal=signal.SIGQUIT)
-        self.data_dir = self.directory / "data"
+        super().__init__(
+            account=postgres_account(), end_signal=signal.SIGQUIT, in_memory=not fsync
+        )
+        self.data_dir = (self._in_memory or self.directory) / "data"
         self.socket_dir = self.directory
         self.port = 0
         self._settings = {
@@ -180,6 +185,7 @@ class Postgres(_Server):
             "listen_addresses": "127.0.0.1",
             "unix_socket_permissions": "0777",
             "shared_buffers": "32MB",
+            "max_wal_size": "256MB",
             "dynamic_shared_memory_type": "mmap",  # nothing left in /dev/shm after a SIGKILL
             "timezone": "UTC",
             "log_timezone": "UTC",
@@ -230,11 +236,12 @@ class Postgres(_Server):
 
     def create_database(self, name: str, template: str | None = None) -> str:
         """Create a database, as a copy of `template` if given, and return its URL."""
-        return create_database(self.url, name, template)
+        by_files = self._settings["fsync"] == "off"
+        return databases.create_database(self.url, name, template, by_files=by_files)
 
     def drop_database(self, name: str) -> None:
         """Drop a database and end whoever is connected to it."""
-        drop_database(self.url, name)
+        databases.drop_database(self.url, name)
 
     def _initialise(self) -> None:
         self.data_dir.mkdir(mode=0o700)
@@ -352,30 +359,6 @@ def embedded_redis(*, settings: Mapping[str, str] | None = None) -> Iterator[Red
     """A Redis of our own for the length of the block. Arguments and errors as `Redis`."""
     with contextlib.closing(Redis(settings=settings)) as server:
         yield server
-
-
-def create_database(server_url: str, name: str, template: str | None = None) -> str:
-    """Create a database on any server and return its URL; nobody may be using `template`."""
-    statement = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name))
-    if template is not None:
-        statement += sql.SQL(" TEMPLATE {}").format(sql.Identifier(template))
-    _run(server_url, statement)
-    head, _, tail = server_url.rpartition("/")
-    return f"{head}/{name}" + "".join(tail.partition("?")[1:])
-
-
-def drop_database(server_url: str, name: str) -> None:
-    """Drop a database on any server, if it is there, and end whoever is connected to it."""
-    _run(
-        server_url,
-        sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)),
-    )
-
-
-def _run(server_url: str, statement: sql.Composed) -> None:
-    url = server_url.replace("postgresql+psycopg://", "postgresql://", 1)
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(statement)
 
 
 def _first_start(server: Postgres | Redis) -> None:

@@ -31,7 +31,7 @@ _START_BOTH_AND_SLEEP = """
 import time
 from migrator.cli.demo.servers import Postgres, Redis
 postgres, cache = Postgres(), Redis()
-print(postgres.pid, postgres.directory, cache.pid, cache.directory, flush=True)
+print(postgres.pid, postgres.data_dir, cache.pid, cache.directory, flush=True)
 time.sleep(60)
 """
 
@@ -155,6 +155,7 @@ def test_leaving_the_block_leaves_nothing_behind(state: str) -> None:
             getattr(server, hurt.get(state, "resume"))()
     wait_until_gone(*pids)
     assert not postgres.directory.exists()
+    assert not postgres.data_dir.parent.exists()
     assert not cache.directory.exists()
 
 
@@ -175,7 +176,7 @@ def test_servers_die_with_the_process_that_started_them(
             processes.freeze(int(postgres))
             processes.freeze(int(cache))
         parent.send_signal(how)
-    wait_until_gone(*pids, directories=(Path(postgres_dir), Path(cache_dir)))
+    wait_until_gone(*pids, directories=(Path(postgres_dir).parent, Path(cache_dir)))
 
 
 def test_forked_child_that_exits_leaves_its_parents_server_alone(own_redis: Redis) -> None:
