@@ -1,8 +1,8 @@
-"""How a revision is run: in our schema, in one transaction, one operator at a time, never waiting long.
+"""How a revision is run: in our schema, in one transaction, one operator at a time.
 
-Called by `migrator.control.schema`, which puts into the configuration's attributes: `schema`,
-`version_table`, `lock_timeout_ms`, `applied` (a list that collects revision ids) and, unless a script
-is being printed, `connection`.
+Called by `migrator.control.revisions`, which puts into the configuration's attributes: `schema`,
+`version_table`, `lock_timeout_ms`, `applied` (a list that collects revision ids) and, unless a
+script is being printed, `connection`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from alembic import context
+from alembic.runtime.migration import MigrationInfo
 from sqlalchemy import Connection, literal, text
 from sqlalchemy.dialects import postgresql
 
@@ -33,7 +34,7 @@ _ONE_AT_A_TIME = (
 )
 
 
-def _note(*, step: Any, **_: Any) -> None:
+def _note(*, step: MigrationInfo, **_: Any) -> None:
     ATTRIBUTES["applied"].extend(step.up_revision_ids)
 
 
@@ -44,9 +45,10 @@ def _run(connection: Connection | None) -> None:
         version_table=ATTRIBUTES["version_table"],
         version_table_schema=SCHEMA,
         literal_binds=connection is None,
-        on_version_apply=_note,
+        on_version_apply=_note,  # type: ignore[arg-type]  # called by keyword, typed by position
     )
-    dialect = postgresql.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy leaves it untyped
+    # Named parameters: with percent-style ones a % would be doubled here and once more by text().
+    dialect = postgresql.dialect(paramstyle="named")  # type: ignore[no-untyped-call]  # untyped
     names = {
         "quoted": dialect.identifier_preparer.quote(SCHEMA),
         "literal": literal(SCHEMA).compile(

@@ -6,6 +6,8 @@ table. A later revision that indexes one of these does it with `postgresql_concu
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import context, op
 from sqlalchemy.dialects import postgresql
@@ -19,7 +21,7 @@ depends_on = None
 class XID8(sa.types.UserDefinedType[int]):
     cache_ok = True
 
-    def get_col_spec(self, **_: object) -> str:
+    def get_col_spec(self, **_: Any) -> str:
         return "xid8"
 
 
@@ -35,35 +37,37 @@ def downgrade() -> None:
     )
 
 
-def at(name: str, *, null: bool = True, default: str | None = None) -> sa.Column:
+def at(name: str, *, null: bool = True, default: str | None = None) -> sa.Column[Any]:
     server = None if default is None else sa.text(default)
     return sa.Column(name, sa.TIMESTAMP(timezone=True), nullable=null, server_default=server)
 
 
-def words(name: str, *, null: bool = False, default: str | None = None) -> sa.Column:
+def words(name: str, *, null: bool = False, default: str | None = None) -> sa.Column[Any]:
     return sa.Column(name, sa.Text, nullable=null, server_default=default)
 
 
-def json(name: str, default: str = "{}") -> sa.Column:
+def json(name: str, default: str = "{}") -> sa.Column[Any]:
     server = sa.text(f"'{default}'::jsonb")
     return sa.Column(name, postgresql.JSONB, nullable=False, server_default=server)
 
 
-def array(name: str) -> sa.Column:
+def array(name: str) -> sa.Column[Any]:
     server = sa.text("'{}'::text[]")
     return sa.Column(name, postgresql.ARRAY(sa.Text), nullable=False, server_default=server)
 
 
-def flag(name: str) -> sa.Column:
+def flag(name: str) -> sa.Column[Any]:
     return sa.Column(name, sa.Boolean, nullable=False, server_default=sa.text("false"))
 
 
-def number(name: str, kind: type = sa.BigInteger, default: str | None = None) -> sa.Column:
+def number(
+    name: str, kind: type[Any] = sa.BigInteger, default: str | None = None
+) -> sa.Column[Any]:
     server = None if default is None else sa.text(default)
     return sa.Column(name, kind, nullable=default is None, server_default=server)
 
 
-def identity() -> sa.Column:
+def identity() -> sa.Column[Any]:
     return sa.Column("id", sa.BigInteger, sa.Identity(always=True), primary_key=True)
 
 

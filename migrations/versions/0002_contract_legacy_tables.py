@@ -1,7 +1,8 @@
 """Take the legacy tables away. Contract: runs only with releases that know the phase `retired`.
 
-`retire` alone runs it, after every node has acknowledged that phase and the mark was set. A branch of
-its own, without a link to `expand`: bringing the schema up to date must never come past here.
+`retire` alone runs it, after every node has acknowledged that phase and the mark was set. A branch
+of its own, without a link to `expand`: bringing the schema up to date must never come past here.
+An expand revision written after this one finds the legacy tables or finds them gone.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ END $do$
 
 def upgrade() -> None:
     schema = context.config.attributes["schema"]
-    dialect = postgresql.dialect()
+    dialect = postgresql.dialect(paramstyle="named")  # type: ignore[no-untyped-call]  # untyped
     op.execute(_GUARD.format(schema=dialect.identifier_preparer.quote(schema)))
     for table in TABLES:
         op.drop_table(table, schema=schema)

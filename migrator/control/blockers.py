@@ -1,7 +1,7 @@
 """Who holds the lock that a connection waits for: watched while it waits, told without literals.
 
-Afterwards is too late to ask: a lock timeout ends the wait, and with it PostgreSQL's knowledge of who
-was in the way.
+Afterwards is too late to ask: a lock timeout ends the wait, and with it PostgreSQL's knowledge of
+who was in the way.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ BLOCKERS = text(
     """
 )
 
-# Where a literal or a comment may begin: nothing after it is shown. Cutting is safer than replacing,
-# since what counts as the end of a string depends on a server setting. `$1` is a parameter's name.
+# Where a literal or a comment may begin: nothing after it is shown. Cutting is safer than
+# replacing, since where a string ends depends on a server setting. `$1` is a parameter's name.
 _UNSAFE = re.compile(r"'|--|/\*|\$(?!\d)")
 _NUMBER = re.compile(r"(?<![\w$])\d+(\.\d+)?\b")
 _ROOM = 120

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 Branch: TypeAlias = Literal["expand", "contract"]
 
-# Long enough for a busy moment; everybody else queues behind a lock that is waited for, so not more.
+# Long enough for a busy moment; everybody else queues behind a lock one waits for, so no more.
 LOCK_TIMEOUT_MS = 5000
 _CONNECT_SECONDS = 10
 
@@ -96,7 +96,11 @@ def run(connection: Connection, schema: str, branch: Branch, *, lock_timeout_ms:
     online.attributes.update(connection=connection, applied=applied)
     pid = connection.scalar(text("SELECT pg_backend_pid()"))
     connection.rollback()
-    with blockers.watch(connection.engine, pid or 0) as seen, _told(seen), _one_run:
+    with (
+        blockers.watch(connection.engine, pid or 0) as seen,
+        _told(seen, connection.engine.url),
+        _one_run,
+    ):
         command.upgrade(online, f"{branch}@head")
     return applied
 
@@ -125,7 +129,7 @@ def connected(url: str) -> Iterator[Connection]:
         connection = engine.connect()
     except OperationalError as error:
         raise Stopped(_unreachable(target, str(error.orig)), Exit.UNREACHABLE) from None
-    with connection:
+    with connection, _told([], target):
         yield connection
 
 
@@ -160,7 +164,7 @@ def _unreachable(url: URL, why: str) -> Problem:
 
 
 @contextmanager
-def _told(seen: list[blockers.Blocker]) -> Iterator[None]:
+def _told(seen: list[blockers.Blocker], url: URL) -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
@@ -171,6 +175,8 @@ def _told(seen: list[blockers.Blocker]) -> Iterator[None]:
                 raise Stopped(_forbidden(str(error.orig)), Exit.UNFIT) from error
             case psycopg.errors.ObjectNotInPrerequisiteState():
                 raise Stopped(NOT_RETIRED, Exit.GATE_FAILED) from error
+            case psycopg.OperationalError() if error.connection_invalidated:
+                raise Stopped(_unreachable(url, str(error.orig)), Exit.UNREACHABLE) from error
             case _:
                 raise
 
@@ -189,7 +195,8 @@ def _held(seen: list[blockers.Blocker]) -> Problem:
 def _forbidden(why: str) -> Problem:
     return Problem(
         id="schema.forbidden",
-        what="this role may not change the schema",
+        what="this role may not do that to the schema",
         why=" ".join(why.split()),
-        do="run it as the owner, or hand the owner the output of: migrator db sql",
+        do="change tables as their owner (migrator db sql prints what for); what a role needs to "
+        "read and write rows, `migrator db sql --grants ROLE` prints",
     )

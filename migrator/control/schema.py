@@ -1,5 +1,7 @@
-"""Where a database's schema stands, and the only way it is changed: expand for `db upgrade`, contract
-for `retire`. What the states mean is decided here; how revisions are run, in `revisions.py`.
+"""Where a database's schema stands, and the only way it is changed.
+
+`upgrade` runs the expand branch, for `db upgrade`; `contract` the other, for `retire` alone. What
+the states mean is decided here; how revisions are run, in `revisions.py`.
 """
 
 from __future__ import annotations
@@ -9,9 +11,10 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import inspect, text
+from sqlalchemy import MetaData, column, inspect, select, table
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql.base import ischema_names
+from sqlalchemy.sql.schema import SchemaConst
 
 from migrator.control import revisions
 from migrator.control.revisions import LOCK_TIMEOUT_MS, NOT_RETIRED, Branch
@@ -19,8 +22,10 @@ from migrator.core.errors import Exit, Problem, Stopped
 from migrator.stores import tables
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from alembic.script import ScriptDirectory
-    from sqlalchemy import Connection
+    from sqlalchemy import ColumnClause, Connection
 
 State: TypeAlias = Literal["absent", "foreign", "behind", "head", "ahead", "broken"]
 
@@ -46,7 +51,7 @@ def upgrade(
 ) -> list[str]:
     """Bring the tables to this release's expand head; return the revisions applied, if any.
 
-    Safe to repeat and to run twice at once: the second waits for the first and finds nothing to do.
+    Safe to repeat and to run twice at once: the second waits, then has nothing to do.
 
     Raises:
         Stopped: UNREACHABLE; CONFLICT, naming who held the lock; UNFIT where the schema is
@@ -147,6 +152,8 @@ def grants(role: str, schema: str = tables.SCHEMA, *, legacy: bool = True) -> st
     """The SQL that lets `role` run everything but `db upgrade` and `retire`: rows, never DDL.
 
     Args:
+        role: an existing role, as it is called; quoting is done here.
+        schema: where the tables are.
         legacy: whether the legacy tables are still there.
     """
     kept = (*tables.LASTING, *tables.LEGACY) if legacy else tables.LASTING
@@ -185,7 +192,7 @@ def _heads(connection: Connection, schema: str) -> Heads:
 
 def _newest(scripts: ScriptDirectory, branch: Branch) -> str:
     head = scripts.get_revision(f"{branch}@head")
-    assert head is not None, branch  # noqa: S101 - both branches ship with the package
+    assert head is not None, branch  # both branches ship with the package
     return head.revision
 
 
@@ -254,45 +261,52 @@ def _drifted(found: list[str]) -> Problem:
 
 
 def _applied(connection: Connection, schema: str) -> tuple[str, ...]:
-    version = f"{_quoted(schema)}.{tables.VERSION_TABLE}"
-    rows = connection.execute(text(f"SELECT version_num FROM {version} ORDER BY 1"))
-    return tuple(rows.scalars())
+    revision: ColumnClause[str] = column("version_num")
+    recorded = table(tables.VERSION_TABLE, revision, schema=schema)
+    return tuple(connection.scalars(select(revision).select_from(recorded).order_by(revision)))
 
 
 def _is_marked(connection: Connection, schema: str) -> bool:
-    marked = connection.scalar(
-        text(
-            f"SELECT count(*) FROM {_quoted(schema)}.rollout"
-            " WHERE phase = 'retired' AND legacy_removed_at IS NOT NULL"
-        )
+    rollout = tables.rollout.to_metadata(MetaData(), schema=schema)
+    marked = select(rollout.c.id).where(
+        rollout.c.phase == "retired", rollout.c.legacy_removed_at.is_not(None)
     )
+    found = connection.scalar(marked)
     connection.rollback()
-    return bool(marked)
+    return found is not None
 
 
 def _differences(connection: Connection, schema: str, *, contracted: bool) -> list[str]:
+    """What is not as `tables.py` has it. An index of the owner's own is nobody's business."""
     ischema_names.setdefault("xid8", tables.XID8)  # SQLAlchemy cannot reflect it by itself
-    gone = {table.name for table in tables.LEGACY} if contracted else set[str]()
-    wanted = tables.in_schema(schema)
-    for table in [table for table in wanted.tables.values() if table.name in gone]:
-        wanted.remove(table)
-    ours = {table.name for table in wanted.tables.values()}
+    # Alembic calls the default schema None, also where it is ours: a role named as the schema.
+    home = None if inspect(connection).default_schema_name == schema else schema
+    kept = tables.LASTING if contracted else (*tables.LASTING, *tables.LEGACY)
+    wanted = MetaData()
+    for kept_table in kept:
+        kept_table.to_metadata(wanted, schema=home or SchemaConst.RETAIN_SCHEMA)
+    names = {kept_table.name for kept_table in kept}
+
+    def include(name: str | None, kind: str, parents: Mapping[str, str | None]) -> bool:
+        match kind:
+            case "schema":
+                return name == home
+            case "table":
+                return name in names and parents["schema_name"] == home
+            case _:
+                return True
+
     context = MigrationContext.configure(
         connection,
         opts={
             "include_schemas": True,
-            "include_name": lambda name, kind, parents: (
-                name == schema
-                if kind == "schema"
-                else kind != "table" or (parents["schema_name"] == schema and name in ours)
-            ),
+            "include_name": include,
             "compare_type": True,
             "compare_server_default": True,
-            "version_table": tables.VERSION_TABLE,
-            "version_table_schema": schema,
         },
     )
-    return [_told(difference) for difference in compare_metadata(context, wanted)]
+    found = [_told(difference) for difference in compare_metadata(context, wanted)]
+    return [told for told in found if not told.startswith("remove_index")]
 
 
 def _told(difference: object) -> str:
@@ -305,5 +319,6 @@ def _quoted(name: str) -> str:
     return _PREPARER.quote(name)
 
 
-# SQLAlchemy leaves its dialects' constructors untyped.
-_PREPARER = postgresql.dialect().identifier_preparer  # type: ignore[no-untyped-call]  # see above
+# Named parameters: with percent-style ones SQLAlchemy doubles a % in what it quotes. Its dialects'
+# constructors are untyped.
+_PREPARER = postgresql.dialect(paramstyle="named").identifier_preparer  # type: ignore[no-untyped-call]  # see above

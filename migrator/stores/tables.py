@@ -1,6 +1,6 @@
 """The schema on one page: every table, column, constraint and index, and why it is there.
 
-The revisions in `migrations/` build what stands here and import none of it; a test compares the two.
+The revisions in `migrations/` build what stands here and import none of it; a test compares both.
 Tables carry no schema name: `in_schema` gives a copy that does, an engine's `schema_translate_map`
 does the same at run time. Times are written by the database's clock, never by a node's.
 """
@@ -31,8 +31,8 @@ from sqlalchemy.types import UserDefinedType
 
 SCHEMA = "migrator"
 
-# A name of its own, not Alembic's `alembic_version`: whoever sets `database.schema` to a schema that
-# the app migrates too must not have the app's history overwritten by ours.
+# A name of its own, not Alembic's `alembic_version`: whoever sets `database.schema` to a schema
+# that the app migrates too must not have the app's history overwritten by ours.
 VERSION_TABLE = "migrator_alembic_version"
 
 metadata = MetaData()
@@ -44,6 +44,7 @@ class XID8(UserDefinedType[int]):
     cache_ok = True
 
     def get_col_spec(self, **_: Any) -> str:
+        """What DDL calls it."""
         return "xid8"
 
 
@@ -159,7 +160,7 @@ rollout = Table(
     _json("exceptions", "[]"),
     _at("drain_since"),
     _at("sunset_at"),
-    # The mark of `retire`. Legacy tables missing without it are a broken schema, not a retired one.
+    # The mark of `retire`. Legacy tables missing without it: a broken schema, not a retired one.
     _at("legacy_removed_at"),
     _json("issuers"),  # immutable id -> name, written by `init`: the id is part of fingerprints
     CheckConstraint("id", name="rollout_id_check"),
