@@ -105,7 +105,8 @@ def catalog(url: str, home: str) -> set[tuple[str, ...]]:
         JOIN home ON home.oid = c.relnamespace
         WHERE c.relkind = 'r' AND NOT a.attisdropped
         UNION ALL
-        SELECT conrelid::regclass::text, conname, pg_get_constraintdef(pg_constraint.oid), '', '', ''
+        SELECT conrelid::regclass::text, conname, pg_get_constraintdef(pg_constraint.oid),
+               '', '', ''
         FROM pg_constraint JOIN home ON home.oid = connamespace
         UNION ALL
         SELECT tablename, indexname, indexdef, '', '', '' FROM pg_indexes
