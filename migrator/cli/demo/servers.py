@@ -249,15 +249,19 @@ class Postgres(_Server):
         self._account.own(self.directory)  # for its sockets
         argv = [str(self.bin("initdb")), "-D", str(self.data_dir), "-U", "postgres"]
         argv += ["--no-sync", "--auth=trust", "-E", "UTF8", "--locale=C", "--no-instructions"]
-        done: subprocess.CompletedProcess[str] = subprocess.run(
+        with subprocess.Popen(
             argv,
-            capture_output=True,
-            text=True,
-            check=False,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
             **_surroundings(self._account, self.directory),
-        )
-        if done.returncode:
-            message = f"initdb failed:\n{done.stderr[-2000:]}"
+        ) as initdb:
+            self._warden.guard(initdb.pid)
+            _, complaint = initdb.communicate()
+            self._warden.guard(0)
+        if initdb.returncode:
+            message = f"initdb failed:\n{complaint[-2000:].decode(errors='replace')}"
             raise ServerNotStarted(message)
 
     def _accepts(self, pid: int) -> bool:
