@@ -40,6 +40,7 @@ OTHER_KINDS: Final = frozenset({
 NEVER: Final = ("at_hash", "c_hash", "s_hash", "events")
 # Old Keycloak put the nonce into access tokens too, so it tells only where no rule does.
 _NONCE: Final = "nonce"
+_ABSENCE: Final[tuple[object, ...]] = (None, [], ())  # rules that nothing has to be there for
 
 
 def holds(rule: Rule, payload: Mapping[str, object]) -> bool:
@@ -67,16 +68,17 @@ def is_for(
         own_keys: refresh tokens are signed with keys of their own, which tells them by itself.
     """
     rule = require if purpose == "access" else refresh
-    if purpose == "refresh" and not rule and not own_keys and not _says_refresh(payload):
+    told = any(wanted not in _ABSENCE for wanted in (rule or {}).values())
+    if purpose == "refresh" and not told and not own_keys and not _says_refresh(payload):
         return False
     if not holds(rule or {}, payload) or any(name in payload for name in NEVER):
         return False
     if purpose == "access" and refresh and not own_keys and _is_only(refresh, require, payload):
         return False
-    if not rule and _NONCE in payload:
+    if not told and _NONCE in payload:
         return False
     return all(
-        _is_harmless(payload[name], purpose, strict=not rule)
+        _is_harmless(payload[name], purpose, strict=not told)
         for name in KIND_CLAIMS
         if name in payload and name not in (rule or {})
     )
