@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from migrator.core.errors import BadSettings
+from migrator.core.presets import PRESETS
 from migrator.settings import Settings
 from migrator.settings.problems import REMEDIES, no_swap_key
 from migrator.settings.strength import pack
@@ -442,9 +443,7 @@ def test_secrets_and_a_key_set_live_together_when_every_key_says_what_it_is_for(
 
 
 def test_a_preset_fills_what_is_absent_and_anything_given_wins() -> None:
-    from migrator.core.presets import PRESETS  # noqa: PLC0415 - deleted with the legacy side
-
-    given = {"id": "a1", "keys": [SECRET], "preset": "simplejwt"}
+    given: dict[str, Any] = {"id": "a1", "keys": [SECRET], "preset": "simplejwt"}
     filled = Settings.build(tables(issuers=[given])).issuers[0]
     assert filled.claims.subject == "user_id"
     assert filled.purpose.require == {"token_type": "access"}
@@ -463,14 +462,20 @@ def test_a_preset_fills_what_is_absent_and_anything_given_wins() -> None:
     assert (mine.claims.subject, mine.claims.client) == ("user_id", "app")
     assert mine.purpose.require == filled.purpose.require
     assert mine.purpose.refresh == {"kind": "r"}
-    assert set(PRESETS) >= {"simplejwt", "keycloak", "supabase"}
+
+
+def test_keys_that_are_given_replace_the_address_of_a_preset() -> None:
+    given: dict[str, Any] = {"id": "a1", "preset": "firebase", "keys": [BARE]}
+    assert Settings.build(tables(issuers=[given])).issuers[0].jwks_url is None
 
 
 def test_every_preset_is_a_valid_issuer_once_it_has_keys() -> None:
-    from migrator.core.presets import PRESETS  # noqa: PLC0415 - deleted with the legacy side
-
     for name in PRESETS:
-        given = {"id": "a1", "preset": name, "jwks_url": "https://idp.example/jwks"}
+        given: dict[str, Any] = {
+            "id": "a1",
+            "preset": name,
+            "jwks_url": "https://idp.example/jwks",
+        }
         given |= {"algorithms": ["RS256"], "refresh_lifetime": "30d"}
         assert Settings.build(tables(issuers=[given])).issuers[0].preset == name
 

@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 
 from pydantic import SecretBytes, TypeAdapter, ValidationError
 
+from migrator.core.presets import PRESETS
 from migrator.settings import checks, model
 from migrator.settings.issuers import Issuer, Key
 from migrator.settings.problems import Findings, Path
@@ -146,13 +147,13 @@ def _with_preset(given: Tables, path: Path, findings: Findings) -> Tables:
     name = given.get("preset")
     if name is None:
         return given
-    from migrator.core.presets import PRESETS  # noqa: PLC0415 - deleted with it when it is over
-
     if name not in PRESETS:
         why = "the presets are " + ", ".join(PRESETS)
         findings.add("settings.unknown-preset", (*path, "preset"), why)
         return given
     defaults = dict(PRESETS[name].defaults)
+    if given.get("keys"):
+        defaults.pop("jwks_url", None)  # keys that are given replace those the preset points to
     for table in _MERGED:
         facts, ours = defaults.get(table), given.get(table)
         if isinstance(facts, Mapping) and isinstance(ours, Mapping):

@@ -80,10 +80,10 @@ class ClaimNames:
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class PurposeRules:
-    """The claims that a login token, and a refresh token, carry."""
+    """The claims a login token, and a refresh token, carry; `refresh` None: there is no rule."""
 
     require: Mapping[str, object] = field(default_factory=dict)
-    refresh: Mapping[str, object] = field(default_factory=dict)
+    refresh: Mapping[str, object] | None = None
 
 
 BEARER = Transport(header="Authorization", scheme="Bearer")
