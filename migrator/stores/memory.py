@@ -1,7 +1,7 @@
 """The shipped store that lives in this process: for tests, and to read what a store does.
 
 It keeps by one lock every rule that Postgres keeps by its locks and constraints: the same contract
-suite runs over both. It remembers nothing once the process is gone, so nobody's logins belong here.
+suite runs over both. It remembers nothing once the process is gone, so no logins belong here.
 """
 
 from __future__ import annotations

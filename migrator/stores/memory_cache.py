@@ -1,7 +1,7 @@
 """Caches without a server: one that lives in this process, and one that holds nothing.
 
-`MemoryCache` is for tests and shares the contract suite of the Redis ones. `NoCache` is what stands
-where a Redis would, when there is none.
+`MemoryCache` is for tests and shares the contract suite of the Redis ones. `NoCache` is what
+stands where a Redis would, when there is none.
 """
 
 from __future__ import annotations
