@@ -73,7 +73,7 @@ def is_for(
         return False
     if not holds(rule or {}, payload) or any(name in payload for name in NEVER):
         return False
-    if purpose == "access" and refresh and not own_keys and _is_only(refresh, require, payload):
+    if purpose == "access" and not told and not own_keys and _is_refresh(refresh, payload):
         return False
     if not told and _NONCE in payload:
         return False
@@ -84,9 +84,11 @@ def is_for(
     )
 
 
-def _is_only(refresh: Rule, require: Rule, payload: Mapping[str, object]) -> bool:
-    """Whether a token fits the refresh rule while no rule says what a login token looks like."""
-    return not require and ANY not in refresh.values() and holds(refresh, payload)
+def _is_refresh(refresh: Rule | None, payload: Mapping[str, object]) -> bool:
+    """Whether the refresh rule tells this token from others; a "*" tells nothing."""
+    if not refresh or ANY in refresh.values():
+        return False
+    return holds(refresh, payload)
 
 
 def _says_refresh(payload: Mapping[str, object]) -> bool:

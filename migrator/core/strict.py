@@ -25,9 +25,9 @@ _INT_CHARS: Final = 20  # of 2**63 with a sign; int() of thousands of digits is 
 _HEADER_CACHE_CHARS: Final = 512
 _MOST_HEADERS: Final = 256  # an issuer signs all its tokens under a handful of headers
 
-_COMPACT = re.compile(rb"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]*)")
+_COMPACT = re.compile(rb"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]*)\.([A-Za-z0-9_-]*)")
 _PADDED = re.compile(
-    rb"([A-Za-z0-9_-]+={0,2})\.([A-Za-z0-9_-]+={0,2})\.([A-Za-z0-9_-]*={0,2})",
+    rb"([A-Za-z0-9_-]+={0,2})\.([A-Za-z0-9_-]*={0,2})\.([A-Za-z0-9_-]*={0,2})",
 )
 # Bits that no byte needs must be zero, else one signature has several spellings.
 _LAST_CHARS: Final = {1: frozenset(b"AEIMQUYcgkosw048"), 2: frozenset(b"AQgw")}
