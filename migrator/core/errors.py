@@ -57,7 +57,7 @@ class MigratorError(Exception):
     """Root of everything this project raises."""
 
 
-class Unavailable(MigratorError):  # noqa: N818 - the name is a contract with apps
+class Unavailable(MigratorError):
     """The store could not be asked; the answer is unknown, and unknown is not no."""
 
     def __init__(self, store: str, why: str = "") -> None:
@@ -66,7 +66,7 @@ class Unavailable(MigratorError):  # noqa: N818 - the name is a contract with ap
         super().__init__(f"{store} could not be asked" + (f": {why}" if why else ""))
 
 
-class BadSettings(MigratorError):  # noqa: N818 - reads as a sentence where it is raised
+class BadSettings(MigratorError):
     """The settings cannot be run with. Every problem found is listed."""
 
     def __init__(self, problems: tuple[Problem, ...]) -> None:
@@ -74,7 +74,7 @@ class BadSettings(MigratorError):  # noqa: N818 - reads as a sentence where it i
         super().__init__("\n".join(str(problem) for problem in problems))
 
 
-class Refused(MigratorError):  # noqa: N818 - the name is a contract with apps
+class Refused(MigratorError):
     """The presented credential does not hold; `reason` says why."""
 
     def __init__(self, reason: Reason) -> None:
@@ -82,7 +82,7 @@ class Refused(MigratorError):  # noqa: N818 - the name is a contract with apps
         super().__init__(reason.value)
 
 
-class Stopped(MigratorError):  # noqa: N818 - a command that stops is not always an error
+class Stopped(MigratorError):
     """A command ends here, with an exit code and a page for the operator."""
 
     def __init__(self, problem: Problem, exit_code: Exit) -> None:

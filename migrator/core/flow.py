@@ -88,6 +88,26 @@ class Terms:
     login_realm: str = "users"
 
 
+class Node:
+    """What all of one process has in common: what it remembers, counts and knows.
+
+    `rollout` is None until it was read once, and then never again: an outage keeps the last phase.
+    """
+
+    __slots__ = ("clock", "recent", "rollout", "usage", "wake")
+
+    def __init__(self, *, recent: Recent, usage: Usage, clock: DatabaseClock) -> None:
+        self.recent = recent
+        self.usage = usage
+        self.clock = clock
+        self.rollout: Rollout | None = None
+        self.wake: Callable[[], None] = _asleep
+
+
+def _asleep() -> None:
+    """Do nothing: this process has no pulse."""
+
+
 def run(flow: Coroutine[object, None, _T]) -> _T:
     """The result of a coroutine that never suspends.
 
@@ -106,16 +126,14 @@ def run(flow: Coroutine[object, None, _T]) -> _T:
 class Flow:
     """What both gates and both `Sessions` share: the parts, and how a credential is judged."""
 
-    def __init__(  # noqa: PLR0913 - every collaborator, joined in wiring.py
+    def __init__(
         self,
         *,
         terms: Terms,
         verifier: Verifier,
         store: Store,
         cache: Cache,
-        recent: Recent,
-        usage: Usage,
-        clock: DatabaseClock,
+        node: Node,
         new_id: Callable[[], UUID],
         secret: Callable[[], bytes],
         resolve: Callable[[str, str], Awaitable[SubjectState | None]] | None = None,
@@ -124,13 +142,13 @@ class Flow:
         self.verifier = verifier
         self.store = store
         self.cache = cache
-        self.recent = recent
-        self.usage = usage
-        self.clock = clock
+        self.node = node
+        self.recent = node.recent
+        self.usage = node.usage
+        self.clock = node.clock
         self.new_id = new_id
         self.secret = secret
         self.resolve = resolve
-        self.rollout: Rollout | None = None
         self._keys = {key.id: key.secret for key in terms.swap_keys}
         self._ours = (tokens.prefixed(terms.session_prefix), tokens.prefixed(terms.api_prefix))
 
@@ -138,12 +156,14 @@ class Flow:
 
     async def where(self) -> Rollout:
         """Where everybody stands; the pulse keeps it fresh, and an outage keeps the last phase."""
-        if self.rollout is None:
-            self.rollout = await self.store.rollout()
-        return self.rollout
+        self.node.wake()
+        if self.node.rollout is None:
+            self.node.rollout = await self.store.rollout()
+        return self.node.rollout
 
     async def now(self) -> datetime:
         """The database's time."""
+        self.node.wake()
         if not self.clock.is_set:
             self.clock.learn(await self.store.now())
         return self.clock.now()
@@ -321,7 +341,7 @@ class Flow:
             return Passed(reason, strip=late and presented.route is not None)
         return self.refuse(reason, issuer, client)
 
-    def _swaps(  # noqa: PLR0913 - one decision, all that bears on it
+    def _swaps(
         self,
         rule: Rule,
         rollout: Rollout,
@@ -431,7 +451,7 @@ class Flow:
             return None
         return tokens.derive(self.terms.session_prefix, key=key, fingerprint=claims.fingerprint)
 
-    def _remember_legacy(  # noqa: PLR0913 - an entry is all of this
+    def _remember_legacy(
         self,
         presented: bytes,
         standing: Standing,

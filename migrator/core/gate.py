@@ -42,7 +42,7 @@ class _Admission(Flow):
     def observed(self, path: str, outcome: Outcome, answered: int) -> None:
         """Take in how the app answered what we would have refused (`observe` compares verdicts)."""
         verdict = outcome.verdict
-        if isinstance(verdict, Passed) and verdict.reason is not None and answered < 300:  # noqa: PLR2004 - 2xx
+        if isinstance(verdict, Passed) and verdict.reason is not None and answered < 300:
             self.usage.observed(path, verdict.reason.value)
 
     async def _admit(self, presented: Presented) -> Outcome:

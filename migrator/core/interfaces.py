@@ -120,7 +120,7 @@ class Store(Protocol):
         """Deny a legacy token and its family, ending what it became."""
         ...
 
-    async def end_subject(  # noqa: PLR0913 - one ending, fully said
+    async def end_subject(
         self,
         subject: str,
         *,

@@ -21,7 +21,7 @@ from migrator.core.sessions import Session, exchange_end, extended_end, login_en
 from migrator.core.verdicts import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable
     from datetime import datetime, timedelta
 
     from migrator.core.claims import Claims, Purpose
@@ -236,7 +236,7 @@ class Issuing(Flow):
         await self._settle(ended, legacy=True)
         return max(1, len(ended.ids))
 
-    async def _end_all(  # noqa: PLR0913 - one ending, fully said
+    async def _end_all(
         self,
         subject: str,
         *,
@@ -252,7 +252,7 @@ class Issuing(Flow):
             subject, realm=realm, reason=reason, by=by, legacy=legacy, keep=keep
         )
         self.recent.evict(("subject", realm, subject))
-        await self._settle(ended, legacy=True, also=(("subject", f"{realm}\0{subject}"),))
+        await self._settle(ended, legacy=True, also=(("subject", subject),))
         return len(ended.ids)
 
     async def _end_others(self, token: str | bytes, *, by: str) -> int:

@@ -19,7 +19,7 @@ from typing import Final, TypeAlias
 from jwt.algorithms import get_default_algorithms
 from jwt.exceptions import PyJWTError
 
-from migrator.core import purpose, strict
+from migrator.core import facts, purpose, strict
 from migrator.core.claims import Claims, Purpose
 from migrator.core.errors import Unavailable
 from migrator.core.issuers import ClaimNames, ForeignRule, Issuer, Key, KeyRing
@@ -199,6 +199,12 @@ class Verifier:
         if unknown is not None and _PROGRESS[furthest] <= _VERIFIED:
             raise unknown
         return Refused(furthest if candidates else Reason.UNKNOWN_ISSUER)
+
+    def exp_of(self, credential: bytes) -> datetime | None:
+        """When a token that the app itself has just issued ends, by its own word; None: unknown."""
+        read = self._read(credential, padded=False)
+        exp = None if isinstance(read, Reason) else facts.seconds(read.get("exp"))
+        return None if exp is None else facts.moment(exp)
 
 
 def signed_by(jws: strict.Compact, algorithms: Collection[str], ring: KeyRing) -> Key | Reason:

@@ -33,7 +33,7 @@ def resembles_jwt(credential: bytes) -> bool:
     """Whether `credential` could be read as a JWS or JWE by somebody, in bounded time."""
     raw = credential[:_RAW_ROOM_BYTES]
     for text in {raw, _unescaped(raw)}:
-        if b"." not in text and b"{" not in text:
+        if b"." not in text and b"{" not in text and b"." not in credential:
             continue
         segments = text.translate(None, _SKIPPED)[:ROOM_BYTES].translate(_TO_STANDARD).split(b".")
         del segments[_MOST_SEGMENTS:]

@@ -60,7 +60,7 @@ class Entry:
         "verdict",
     )
 
-    def __init__(  # noqa: PLR0913 - a record
+    def __init__(
         self,
         verdict: Admitted,
         *,

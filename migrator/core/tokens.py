@@ -1,4 +1,4 @@
-"""The opaque token: how it is minted, derived, read and named.
+r"""The opaque token: how it is minted, derived, read and named.
 
 `<prefix>_` + 43 base62 characters (256 bits) + 6 base62 characters of CRC32 over those 43, as
 GitHub builds theirs: a scanner finds it by `\\b<prefix>_[0-9A-Za-z]{49}\\b`, and the checksum lets a

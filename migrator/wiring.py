@@ -1,0 +1,330 @@
+"""The only place where objects are joined.
+
+One `Node` (memory, counters, clock, rollout) and one pulse per process and settings, shared by every
+middleware and every `Sessions` of either colour. Nothing connects until it is asked.
+"""
+
+from __future__ import annotations
+
+import atexit
+import inspect
+import secrets
+import threading
+from functools import partial
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
+
+from migrator.core import legacy
+from migrator.core.app import AsyncSessions, Sessions
+from migrator.core.clock import DatabaseClock
+from migrator.core.errors import BadSettings
+from migrator.core.flow import Flow, Node, SubjectState, SwapKey, Terms
+from migrator.core.gate import AsyncGate, Gate
+from migrator.core.ids import uuid7
+from migrator.core.recent import Recent
+from migrator.core.sessions import Limits
+from migrator.core.tokens import SECRET_BYTES
+from migrator.core.usage import Usage
+from migrator.pulse import NoHints, Pulse, Rhythm
+from migrator.settings import Settings, no_swap_key
+from migrator.stores.drivers import AsyncDriver, BlockingDriver
+from migrator.stores.feed import Feed
+from migrator.stores.hints import Hints
+from migrator.stores.keys import KeySource, key_ring
+from migrator.stores.memory_cache import NoCache
+from migrator.stores.postgres import Postgres
+from migrator.stores.redis import AsyncRedis, BlockingRedis, namespace_of
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from migrator.core.interfaces import Cache
+    from migrator.pulse import HintsMaker
+    from migrator.settings import Issuer, Key
+
+__all__ = [
+    "SubjectState",
+    "async_gate",
+    "async_sessions",
+    "gate",
+    "operator",
+    "sessions",
+    "settings_of",
+    "stop",
+]
+
+Resolver: TypeAlias = "Callable[[str, str], SubjectState | Awaitable[SubjectState | None] | None]"
+_F = TypeVar("_F", bound=Flow)
+
+# The pulse's own connection: a poll must neither wait for requests nor outlive the trust it renews.
+_PULSE_BUDGET_S = 0.8
+
+
+def gate(settings: Settings | None = None, *, resolve_subject: Resolver | None = None) -> Gate:
+    """The gate of a blocking app.
+
+    Raises:
+        BadSettings: it cannot be run with.
+    """
+    return _flow(Gate, settings, blocks=True, resolve=resolve_subject)
+
+
+def async_gate(
+    settings: Settings | None = None, *, resolve_subject: Resolver | None = None
+) -> AsyncGate:
+    """The gate of an async app.
+
+    Raises:
+        BadSettings: it cannot be run with.
+    """
+    return _flow(AsyncGate, settings, blocks=False, resolve=resolve_subject)
+
+
+def sessions(settings: Settings | None = None) -> Sessions:
+    """What a blocking app calls at its login, refresh and logout routes."""
+    return _flow(Sessions, settings, blocks=True)
+
+
+def async_sessions(settings: Settings | None = None) -> AsyncSessions:
+    """What an async app calls at its login, refresh and logout routes."""
+    return _flow(AsyncSessions, settings, blocks=False)
+
+
+def operator(settings: Settings) -> Sessions:
+    """`Sessions` for a command: no pulse, so this process is no node, and nothing outlives it."""
+    house = _House(settings, pulse=False)
+    return house.flow(Sessions, blocks=True, resolve=None)
+
+
+def settings_of(settings: Settings | None) -> Settings:
+    """The settings given, else those of `migrator.toml` and the environment."""
+    return Settings.load() if settings is None else settings
+
+
+def stop() -> None:
+    """Flush and end every pulse of this process, and forget what was joined."""
+    with _joining:
+        houses, _houses[:] = list(_houses), []
+    for house in houses:
+        house.stop()
+
+
+class _House:
+    """Everything of one process that belongs to one set of settings."""
+
+    def __init__(self, settings: Settings, *, pulse: bool = True) -> None:
+        self.settings = settings
+        self.terms = terms_of(settings)
+        self.verifier = verifier_of(settings)
+        self.node = Node(
+            recent=Recent(settings.memory.entries), usage=Usage(), clock=DatabaseClock()
+        )
+        self._stores: dict[bool, tuple[Postgres, Cache]] = {}
+        self._drivers: list[BlockingDriver | AsyncDriver] = []
+        self.pulse = _pulse_of(settings, self.node) if pulse else None
+        if self.pulse is not None:
+            self.node.wake = self.pulse.ensure
+
+    def flow(self, kind: type[_F], *, blocks: bool, resolve: Resolver | None) -> _F:
+        store, cache = self._stores_of(blocks=blocks)
+        return kind(
+            terms=self.terms,
+            verifier=self.verifier,
+            store=store,
+            cache=cache,
+            node=self.node,
+            new_id=uuid7,
+            secret=partial(secrets.token_bytes, SECRET_BYTES),
+            resolve=None if resolve is None else _either_colour(resolve),
+        )
+
+    def _stores_of(self, *, blocks: bool) -> tuple[Postgres, Cache]:
+        if blocks not in self._stores:
+            settings = self.settings
+            make = BlockingDriver if blocks else AsyncDriver
+            driver = make(
+                settings.database.url.get_secret_value(),
+                budget_s=settings.database.budget_ms / 1000,
+            )
+            self._drivers.append(driver)
+            store = Postgres(driver, settings.database.schema)
+            self._stores[blocks] = store, _cache_of(settings, blocks=blocks)
+        return self._stores[blocks]
+
+    def stop(self) -> None:
+        if self.pulse is not None:
+            self.pulse.stop()
+        for driver in self._drivers:
+            driver.close()
+
+
+_houses: list[_House] = []
+_joining = threading.Lock()
+atexit.register(stop)
+
+
+def _flow(
+    kind: type[_F],
+    settings: Settings | None,
+    *,
+    blocks: bool,
+    resolve: Resolver | None = None,
+) -> _F:
+    settings = settings_of(settings)
+    if not settings.swap.keys:
+        raise BadSettings((no_swap_key(),))
+    with _joining:
+        for house in _houses:
+            if house.settings is settings or house.settings == settings:
+                break
+        else:
+            house = _House(settings)
+            _houses.append(house)
+        return house.flow(kind, blocks=blocks, resolve=resolve)
+
+
+def terms_of(settings: Settings) -> Terms:
+    """The settings that the flow needs, in its own types."""
+    return Terms(
+        session_prefix=settings.tokens.session_prefix,
+        api_prefix=settings.tokens.api_prefix,
+        swap_keys=tuple(
+            SwapKey(key.id, key.secret.get_secret_value()) for key in settings.swap.keys
+        ),
+        min_remaining=settings.swap.min_remaining,
+        limits=Limits(idle=settings.sessions.idle, absolute=settings.sessions.absolute),
+        refuses_foreign=settings.http.foreign == "refuse",
+        per_subject=settings.sessions.per_subject,
+        rolling_by_realm={
+            issuer.realm: issuer.refresh_lifetime
+            for issuer in settings.issuers
+            if issuer.rotates_refresh and issuer.refresh_lifetime is not None
+        },
+        login_realm=settings.sessions.realm,
+    )
+
+
+def verifier_of(settings: Settings) -> legacy.Verifier:
+    """The verifier of every configured issuer.
+
+    Raises:
+        BadSettings: a key cannot be used.
+    """
+    return legacy.Verifier(
+        [issuer_of(issuer) for issuer in settings.issuers],
+        foreign=[
+            legacy.ForeignRule(iss=rule.iss, claims=rule.claims, path=rule.path)
+            for rule in settings.foreign
+        ],
+        max_bytes=settings.http.max_credential_bytes,
+    )
+
+
+def issuer_of(issuer: Issuer) -> legacy.Issuer:
+    """One issuer with its keys prepared.
+
+    Raises:
+        BadSettings: a key cannot be used.
+    """
+    return legacy.Issuer(
+        id=issuer.id,
+        name=issuer.name,
+        realm=issuer.realm,
+        algorithms=issuer.algorithms,
+        keys=key_ring(
+            _sources(issuer.keys),
+            issuer.algorithms,
+            jwks_url=issuer.jwks_url,
+            allow_http_loopback=True,
+        ),
+        refresh_keys=(
+            key_ring(_sources(issuer.refresh_keys), issuer.algorithms)
+            if issuer.refresh_keys
+            else None
+        ),
+        iss=issuer.issuer,
+        audience=issuer.audience,
+        typ=issuer.typ,
+        accept_padding=issuer.accept_padding,
+        integer_subject=issuer.integer_subject,
+        rotates_refresh=issuer.rotates_refresh,
+        leeway=issuer.leeway,
+        skew=issuer.skew,
+        lifetime=issuer.lifetime,
+        refresh_lifetime=issuer.refresh_lifetime,
+        max_age=issuer.max_age,
+        claims=legacy.ClaimNames(
+            subject=issuer.claims.subject,
+            client=issuer.claims.client,
+            scopes=issuer.claims.scopes,
+            family=issuer.claims.family,
+            keep=issuer.claims.keep,
+        ),
+        require=issuer.purpose.require,
+        refresh=issuer.purpose.refresh,
+    )
+
+
+def _sources(keys: Sequence[Key]) -> list[KeySource]:
+    return [
+        KeySource(
+            value=key.value.get_secret_value(),
+            origin=key.origin,
+            form=key.form,
+            kid=key.kid,
+            alg=key.alg,
+        )
+        for key in keys
+    ]
+
+
+def _cache_of(settings: Settings, *, blocks: bool) -> Cache:
+    redis = settings.redis
+    if redis is None:
+        return NoCache(blocks=blocks)
+    make = BlockingRedis if blocks else AsyncRedis
+    return make(
+        redis.url.get_secret_value(),
+        namespace=_namespace(settings),
+        budget_s=redis.budget_ms / 1000,
+        entry_seconds=redis.entry_seconds,
+    )
+
+
+def _pulse_of(settings: Settings, node: Node) -> Pulse:
+    driver = BlockingDriver(
+        settings.database.url.get_secret_value(),
+        budget_s=min(_PULSE_BUDGET_S, settings.database.budget_ms / 1000),
+        room=1,
+    )
+    make_hints: HintsMaker = NoHints
+    if settings.redis is not None:
+        make_hints = partial(_hints, settings.redis.url.get_secret_value(), _namespace(settings))
+    return Pulse(
+        node,
+        Feed(driver, settings.database.schema),
+        rhythm=Rhythm(
+            poll_s=settings.memory.poll_ms / 1000, trust_s=settings.memory.trust_ms / 1000
+        ),
+        make_hints=make_hints,
+        key_ids=tuple(key.id for key in settings.swap.keys),
+    )
+
+
+def _hints(url: str, namespace: str, stop: threading.Event) -> Hints:
+    return Hints(url, namespace=namespace, stop=stop)
+
+
+def _namespace(settings: Settings) -> str:
+    return namespace_of(
+        environment=settings.environment, app=settings.app, schema=settings.database.schema
+    )
+
+
+def _either_colour(
+    resolve: Resolver,
+) -> Callable[[str, str], Awaitable[SubjectState | None]]:
+    async def resolved(subject: str, realm: str) -> SubjectState | None:
+        answer = resolve(subject, realm)
+        return await answer if inspect.isawaitable(answer) else answer
+
+    return resolved

@@ -1,0 +1,179 @@
+"""The main job at the gate: a legacy token from observe to retired, over real Postgres and Redis."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from migrator import wiring
+from migrator.core.app import Sessions
+from migrator.core.errors import Refused as RefusedError
+from migrator.core.gate import Gate
+from migrator.core.presented import Credential, Presented
+from migrator.core.verdicts import Admitted, Passed, Reason, Refused
+from tests.rig import Rig, sign, sign_refresh
+
+ISSUERS = frozenset({"a1"})
+
+
+@pytest.fixture
+def rig(migrated: str, redis_url: str) -> Rig:
+    return Rig(migrated, redis_url)
+
+
+@pytest.fixture
+def app(rig: Rig) -> Iterator[tuple[Gate, Sessions]]:
+    settings = rig.settings()
+    yield wiring.gate(settings), wiring.sessions(settings)
+    wiring.stop()
+
+
+def show(gate: Gate, token: str | bytes, **more: object) -> object:
+    value = token.encode() if isinstance(token, str) else token
+    header = Credential(value, "header", ISSUERS)
+    return gate.admit(Presented(header=header, **more)).verdict  # type: ignore[arg-type] # few
+
+
+def admitted(verdict: object) -> Admitted:
+    assert isinstance(verdict, Admitted), verdict
+    return verdict
+
+
+def again(rig: Rig, phase: str, **move: object) -> tuple[Gate, Sessions]:
+    """Move the rollout, and look at it with a node that has just started."""
+    rig.move(phase, **move)  # type: ignore[arg-type] # percent only
+    wiring.stop()
+    settings = rig.settings()
+    return wiring.gate(settings), wiring.sessions(settings)
+
+
+def test_a_legacy_token_lives_from_observe_to_retired(rig: Rig) -> None:
+    jwt = sign("ann")
+    gate, _ = again(rig, "observe")
+    seen = admitted(show(gate, jwt))
+    assert (seen.principal.subject, seen.principal.via, seen.hand_out) == ("ann", "legacy", None)
+    assert rig.count("sessions") == 0
+
+    gate, _ = again(rig, "swap", percent=0)
+    assert admitted(show(gate, jwt)).hand_out is None
+
+    gate, _ = again(rig, "swap", percent=100)
+    token = admitted(show(gate, jwt)).hand_out
+    assert token is not None and token.startswith(b"sess_")
+    assert admitted(show(gate, jwt)).hand_out == token
+    assert admitted(show(gate, token)).principal.via == "session"
+    assert rig.count("sessions") == 1
+
+    gate, _ = again(rig, "drain")
+    draining = admitted(show(gate, jwt))
+    assert draining.hand_out == token and draining.notice is not None
+    assert admitted(show(gate, token)).notice is None
+
+    gate, _ = again(rig, "cutover")
+    assert show(gate, jwt) == Refused(Reason.LEGACY_RETIRED)
+    assert admitted(show(gate, token)).principal.subject == "ann"
+
+    gate, _ = again(rig, "drain")
+    assert admitted(show(gate, jwt)).hand_out == token
+
+    gate, _ = again(rig, "retired")
+    assert show(gate, jwt) == Refused(Reason.LEGACY_RETIRED)
+    assert admitted(show(gate, token)).principal.subject == "ann"
+    wiring.stop()
+
+
+def test_a_logout_ends_the_session_and_its_legacy_token(
+    rig: Rig, app: tuple[Gate, Sessions]
+) -> None:
+    gate, sessions = again(rig, "swap")
+    jwt = sign("ann")
+    token = admitted(show(gate, jwt)).hand_out
+    assert token is not None
+    assert sessions.end(token) == 1
+    assert show(gate, token) == Refused(Reason.SESSION_ENDED)
+    assert show(gate, jwt) == Refused(Reason.SESSION_ENDED)
+
+
+def test_logging_out_everywhere_reaches_legacy_tokens_never_seen_before(
+    rig: Rig, app: tuple[Gate, Sessions]
+) -> None:
+    gate, sessions = again(rig, "swap")
+    seen, unseen = sign("ann"), sign("ann")
+    token = admitted(show(gate, seen)).hand_out
+    assert token is not None
+    assert sessions.end_all("ann") == 1
+    assert show(gate, token) == Refused(Reason.SESSION_ENDED)
+    assert show(gate, unseen) == Refused(Reason.CUT_OFF)
+    assert isinstance(show(gate, sign("bob")), Admitted)
+
+
+def test_ending_the_others_keeps_the_caller(rig: Rig, app: tuple[Gate, Sessions]) -> None:
+    gate, sessions = again(rig, "swap")
+    mine = sessions.login("ann", legacy=lambda: "jwt").token
+    other = sessions.login("ann", legacy=lambda: "jwt").token
+    assert isinstance(mine, str) and isinstance(other, str)
+    assert sessions.end_others(mine) == 1
+    assert isinstance(show(gate, mine), Admitted)
+    assert show(gate, other) == Refused(Reason.SESSION_ENDED)
+
+
+@pytest.mark.parametrize(
+    ("phase", "kind"),
+    [
+        ("observe", "legacy"),
+        ("swap", "session"),
+        ("drain", "session"),
+        ("cutover", "session"),
+        ("retired", "session"),
+    ],
+)
+def test_login_issues_what_the_phase_says(rig: Rig, phase: str, kind: str) -> None:
+    _, sessions = again(rig, phase)
+    issued = sessions.login("ann", legacy=lambda: {"access": "a", "refresh": "b"})
+    assert issued.kind == kind
+    if kind == "legacy":
+        assert issued.token == {"access": "a", "refresh": "b"}
+    wiring.stop()
+
+
+def test_a_refresh_token_becomes_one_session_however_often_it_is_shown(
+    rig: Rig, app: tuple[Gate, Sessions]
+) -> None:
+    _, sessions = again(rig, "drain")
+    refresh = sign_refresh("ann")
+    first = sessions.exchange(refresh, legacy=lambda: "never")
+    second = sessions.exchange(refresh, legacy=lambda: "never")
+    assert first.kind == "session" and first.token == second.token
+    assert isinstance(first.token, str)
+    assert sessions.exchange(first.token, legacy=lambda: "never").token == first.token
+    assert rig.count("sessions") == 1
+
+
+def test_a_denied_refresh_token_is_refused_where_the_app_still_issues(
+    rig: Rig, app: tuple[Gate, Sessions]
+) -> None:
+    _, sessions = app
+    refresh = sign_refresh("ann")
+    assert sessions.exchange(refresh, legacy=lambda: "jwt").kind == "legacy"
+    assert sessions.end(refresh) == 1
+    with pytest.raises(RefusedError) as refused:
+        sessions.exchange(refresh, legacy=lambda: "jwt")
+    assert refused.value.reason is Reason.DENIED
+
+
+def test_a_refresh_token_is_no_credential(rig: Rig, app: tuple[Gate, Sessions]) -> None:
+    gate, _ = again(rig, "swap")
+    assert show(gate, sign_refresh("ann")) == Refused(Reason.WRONG_PURPOSE)
+    assert show(gate, sign_refresh("ann"), route="refresh") == Passed()
+
+
+def test_an_expired_legacy_token_goes_on_to_the_app_until_drain(
+    rig: Rig, app: tuple[Gate, Sessions]
+) -> None:
+    old = sign("ann", lasts_s=-3600)
+    gate, _ = again(rig, "drain")
+    assert show(gate, old) == Passed(Reason.LEGACY_EXPIRED)
+    assert show(gate, old, route="login") == Passed(Reason.LEGACY_EXPIRED, strip=True)
+    gate, _ = again(rig, "cutover")
+    assert show(gate, old) == Refused(Reason.LEGACY_EXPIRED)
