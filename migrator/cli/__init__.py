@@ -74,8 +74,8 @@ class Commands(click.Group):
 
     def get_command(
         self,
-        ctx: click.Context,
-        cmd_name: str,  # noqa: ARG002 - as above
+        ctx: click.Context,  # noqa: ARG002 - as above
+        cmd_name: str,
     ) -> click.Command | None:
         """The command called `cmd_name`, imported now."""
         entry = COMMANDS.get(cmd_name)
@@ -87,8 +87,8 @@ class Commands(click.Group):
 
     def format_commands(
         self,
-        ctx: click.Context,
-        formatter: click.HelpFormatter,  # noqa: ARG002 - as above
+        ctx: click.Context,  # noqa: ARG002 - as above
+        formatter: click.HelpFormatter,
     ) -> None:
         """Write the table: help must not import what it only names."""
         for heading in dict.fromkeys(entry.heading for entry in COMMANDS.values()):
