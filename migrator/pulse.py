@@ -1,11 +1,12 @@
 """One background thread per process: the feed in; heartbeat, usage and last-seen out.
 
-Only a poll of the feed makes memory trustworthy: trust reaches from the moment the poll was *sent*,
-for as long as the settings say. So when the feed falls silent nothing is wrong, only slower: memory is
-not asked, and requests go one tier down. A hint (Redis PUBLISH) only wakes the poll early.
+Only a poll of the feed makes memory trustworthy: trust reaches from the moment the poll was
+*sent*, for as long as the settings say. So when the feed falls silent nothing is wrong, only
+slower: memory is not asked, and requests go one tier down. A hint (Redis PUBLISH) only wakes the
+poll early.
 
-On start, after a fork and when another server answers (a failover, a restart): memory is emptied, a
-position is taken, and only then trusted.
+On start, after a fork and when another server answers (a failover, a restart): memory is emptied,
+a position is taken, and only then trusted.
 """
 
 from __future__ import annotations
@@ -173,20 +174,20 @@ class Pulse:
     # One beat.
 
     def beat(self) -> None:
-        """Poll, apply, trust; then write what is due. Never raises: an outage only ends the trust."""
+        """Poll, apply, trust; then write what is due. Never raises: an outage ends the trust."""
         try:
             self._poll()
         except Unavailable as error:
             _log.warning("feed.silent", extra={"event": "feed.silent", "why": str(error)})
             return
-        except Exception:
+        except Exception:  # noqa: BLE001 - a thread that dies takes all trust with it
             _log.exception("pulse.failed", extra={"event": "pulse.failed"})
             return
         try:
             self._write_what_is_due()
         except Unavailable as error:
             _log.warning("usage.unwritten", extra={"event": "usage.unwritten", "why": str(error)})
-        except Exception:
+        except Exception:  # noqa: BLE001 - see above
             _log.exception("pulse.failed", extra={"event": "pulse.failed"})
 
     def _poll(self) -> None:
@@ -214,8 +215,8 @@ class Pulse:
         self._seen_ids = frozenset(event.id for event in reading.events)
         self._xmin, self._has_legacy = reading.xmin, reading.has_legacy
         if node.rollout is None or node.rollout.epoch != reading.rollout.epoch:
-            # The rollout first, the stamp after it: a verdict judged under the old epoch carries the
-            # old stamp, and is stale before it lands.
+            # The rollout first, the stamp after it: a verdict judged under the old epoch carries
+            # the old stamp, and is stale before it lands.
             node.rollout = reading.rollout
             node.recent.distrust_legacy()
         elif node.rollout != reading.rollout:
@@ -304,7 +305,9 @@ class Pulse:
 class HintsMaker(Protocol):
     """Builds a subscriber that gives up waiting when `stop` is set."""
 
-    def __call__(self, stop: threading.Event) -> Hints: ...
+    def __call__(self, stop: threading.Event) -> Hints:
+        """The subscriber, with nothing connected yet."""
+        ...
 
 
 # Between realm and subject in a feed row; no subject holds a control character.

@@ -1,7 +1,7 @@
 """The only place where objects are joined.
 
-One `Node` (memory, counters, clock, rollout) and one pulse per process and settings, shared by every
-middleware and every `Sessions` of either colour. Nothing connects until it is asked.
+One `Node` (memory, counters, clock, rollout) and one pulse per process and settings, shared by
+every middleware and every `Sessions` of either colour. Nothing connects until it is asked.
 """
 
 from __future__ import annotations
@@ -55,7 +55,8 @@ __all__ = [
 Resolver: TypeAlias = "Callable[[str, str], SubjectState | Awaitable[SubjectState | None] | None]"
 _F = TypeVar("_F", bound=Flow)
 
-# The pulse's own connection: a poll must neither wait for requests nor outlive the trust it renews.
+# The pulse's own connection: a poll must neither wait for requests nor outlive the trust it
+# renews.
 _PULSE_BUDGET_S = 0.8
 
 

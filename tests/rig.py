@@ -1,4 +1,4 @@
-"""A small legacy app's facts for tests: its settings, its signer, and moves of the rollout by SQL."""
+"""A small legacy app's facts for tests: its settings, its signer, moves of the rollout by SQL."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from migrator.stores.drivers import conninfo
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-SECRET = "a legacy signing secret of the tests, long enough"  # noqa: S105 - of the tests
+SECRET = "a legacy signing secret of the tests, long enough"
 SWAP_KEY = secrets.token_urlsafe(32)
 
 

@@ -1,4 +1,4 @@
-"""The main job at the gate: a legacy token from observe to retired, over real Postgres and Redis."""
+"""The main job at the gate: from observe to retired, over real Postgres and Redis."""
 
 from __future__ import annotations
 
@@ -60,14 +60,16 @@ def test_a_legacy_token_lives_from_observe_to_retired(rig: Rig) -> None:
 
     gate, _ = again(rig, "swap", percent=100)
     token = admitted(show(gate, jwt)).hand_out
-    assert token is not None and token.startswith(b"sess_")
+    assert token is not None
+    assert token.startswith(b"sess_")
     assert admitted(show(gate, jwt)).hand_out == token
     assert admitted(show(gate, token)).principal.via == "session"
     assert rig.count("sessions") == 1
 
     gate, _ = again(rig, "drain")
     draining = admitted(show(gate, jwt))
-    assert draining.hand_out == token and draining.notice is not None
+    assert draining.hand_out == token
+    assert draining.notice is not None
     assert admitted(show(gate, token)).notice is None
 
     gate, _ = again(rig, "cutover")
@@ -112,7 +114,8 @@ def test_ending_the_others_keeps_the_caller(rig: Rig, app: tuple[Gate, Sessions]
     gate, sessions = again(rig, "swap")
     mine = sessions.login("ann", legacy=lambda: "jwt").token
     other = sessions.login("ann", legacy=lambda: "jwt").token
-    assert isinstance(mine, str) and isinstance(other, str)
+    assert isinstance(mine, str)
+    assert isinstance(other, str)
     assert sessions.end_others(mine) == 1
     assert isinstance(show(gate, mine), Admitted)
     assert show(gate, other) == Refused(Reason.SESSION_ENDED)
@@ -144,7 +147,8 @@ def test_a_refresh_token_becomes_one_session_however_often_it_is_shown(
     refresh = sign_refresh("ann")
     first = sessions.exchange(refresh, legacy=lambda: "never")
     second = sessions.exchange(refresh, legacy=lambda: "never")
-    assert first.kind == "session" and first.token == second.token
+    assert first.kind == "session"
+    assert first.token == second.token
     assert isinstance(first.token, str)
     assert sessions.exchange(first.token, legacy=lambda: "never").token == first.token
     assert rig.count("sessions") == 1

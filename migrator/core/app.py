@@ -46,7 +46,8 @@ class Sessions(Issuing):
             realm: whose `subject` that is; the settings' `sessions.realm` unless given.
             scopes: what the session may do.
             claims: an echo for front ends, never a source of rights.
-            legacy: the app's own function; returns a JWT or a mapping of JWTs, handed on unchanged.
+            legacy: the app's own function; returns a JWT or a mapping of JWTs, handed on
+            unchanged.
 
         Raises:
             Unavailable: the store could not be asked.
@@ -71,12 +72,13 @@ class Sessions(Issuing):
     def end(self, token_or_id: str | bytes | UUID) -> int:
         """Log out: end the session, its family and its legacy token. Returns how many ended.
 
-        Nothing admits them after this returned in this process, nor anywhere past the stated bound.
+        Nothing admits them after this returned in this process, nor anywhere past the stated
+        bound.
         """
         return run(self._end(token_or_id, reason="logout", by=_APP))
 
     def end_others(self, token: str | bytes) -> int:
-        """Log out everywhere else: all of the subject's sessions and legacy tokens but this session.
+        """Log out everywhere else, and refuse legacy tokens never seen before; keep this session.
 
         Raises:
             Refused: `token` names no living session.

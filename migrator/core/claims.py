@@ -22,8 +22,8 @@ class Claims:
         fingerprint: 32 bytes, see `tokens.fingerprint`.
         exp: when it ends; for a token without one, its iat plus the issuer's `max_age`.
         effective_iat: what a subject's cutoff is compared with: iat, else exp minus the issuer's
-            lifetime; already reduced by the signer's skew. None when it cannot be told, and a token
-            that cannot be dated is cut off by any cutoff of its subject.
+            lifetime; already reduced by the signer's skew. None when it cannot be told, and a
+            token that cannot be dated is cut off by any cutoff of its subject.
         keep_until: exp plus leeway and skew: until then its row must stay.
         rolling_seconds: the lifetime of each new refresh token where the issuer rotates them; set
             on refresh tokens only.

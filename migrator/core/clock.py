@@ -32,6 +32,7 @@ class DatabaseClock:
 
     @property
     def is_set(self) -> bool:
+        """Whether the database was asked yet."""
         return self._epoch_ns is not None
 
     def ticks(self) -> int:

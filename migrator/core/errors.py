@@ -1,4 +1,4 @@
-"""What is raised when the world is broken. Expected outcomes are values (verdicts.py), not exceptions.
+"""What is raised when the world is broken; expected outcomes are values (verdicts.py).
 
 MigratorError
 ├── Unavailable     the store could not be asked: 503, never 401

@@ -1,18 +1,19 @@
 """What a request is answered: its credentials are ranked, the one that decides is judged.
 
 The explicit credential (header) decides and never falls back to another; a live session cookie can
-only contradict it. Without one our cookie decides, and without that a legacy token's own place. How a
-credential is judged is flow.py's; what becomes of the answer on the wire is the shims'.
+only contradict it. Without one our cookie decides, and without that a legacy token's own place.
+How a credential is judged is flow.py's; what becomes of the answer on the wire is the shims'.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, assert_never
 
-from migrator.core.flow import Flow, run
+from migrator.core.flow import run
 from migrator.core.legacy import Foreign, Legacy, Wrong
 from migrator.core.phases import RULES, Phase
 from migrator.core.presented import Outcome
+from migrator.core.swapping import Swapping
 from migrator.core.verdicts import Admitted, Passed, Reason, Refused, status
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 _UNAUTHORIZED = 401
 
 
-class _Admission(Flow):
+class _Admission(Swapping):
     """The order in which credentials speak."""
 
     def peek(self, presented: Presented) -> Outcome | None:
@@ -40,7 +41,7 @@ class _Admission(Flow):
         return None if admitted is None else Outcome(admitted, credential.place)
 
     def observed(self, path: str, outcome: Outcome, answered: int) -> None:
-        """Take in how the app answered what we would have refused (`observe` compares verdicts)."""
+        """Take in how the app answered what we would have refused: `observe` compares."""
         verdict = outcome.verdict
         if isinstance(verdict, Passed) and verdict.reason is not None and answered < 300:
             self.usage.observed(path, verdict.reason.value)
@@ -112,8 +113,8 @@ class _Admission(Flow):
         return Passed(Reason.FOREIGN)
 
     async def _wrong(self, reason: Reason) -> Verdict:
-        # A JWT that no issuer and no [[foreign]] rule claims: a re-spelt or forged one of ours, which
-        # must not slip past us into the app's own, laxer check.
+        # A JWT that no issuer and no [[foreign]] rule claims: a re-spelt or forged one of ours,
+        # which must not slip past us into the app's own, laxer check.
         phase = (await self.where()).phase
         if phase is Phase.OBSERVE:
             self.usage.count(None, None, f"passed:{reason}")

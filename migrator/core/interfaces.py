@@ -1,8 +1,8 @@
 """What the gate needs from the outside, in its own words. Implementations live in `stores/`.
 
-Every method is a coroutine function in both colours: a blocking driver's coroutines complete without
-ever suspending, which is what lets the gate be written once (see `gate.py`). `blocks` says which
-colour an implementation is.
+Every method is a coroutine function in both colours: a blocking driver's coroutines complete
+without ever suspending, which is what lets the gate be written once (see `gate.py`). `blocks`
+says which colour an implementation is.
 
 Not found is not an error: it is None, or a `Standing` that says so. `Unavailable` means that the
 store could not be asked.
@@ -34,7 +34,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ticket:
-    """What a swap would insert, were it the first: a new session and the digest of its derived token."""
+    """What a swap would insert, were it the first: a session and its derived token's digest."""
 
     session: Session
     digest: bytes
@@ -101,7 +101,7 @@ class Store(Protocol):
         ...
 
     async def create(self, session: Session, digest: bytes, *, cap: int | None) -> Ended:
-        """Insert a session begun by a login; ends the subject's oldest beyond `cap`, never swapped ones."""
+        """Insert a session begun by a login; beyond `cap` end the oldest, never swapped ones."""
         ...
 
     async def extend(self, session_id: UUID, expires_at: datetime) -> None:
@@ -131,7 +131,7 @@ class Store(Protocol):
         keep: UUID | None = None,
         before: datetime | None = None,
     ) -> Ended:
-        """Cut the subject off: end its sessions, and refuse its legacy tokens never seen before."""
+        """Cut a subject off: end its sessions, refuse its legacy tokens never seen before."""
         ...
 
     async def digests_of(self, subject: str, *, realm: str) -> Sequence[bytes]:
@@ -156,7 +156,7 @@ TOMBSTONE = Tombstone()
 
 
 class Cache(Protocol):
-    """What stands before the store. Never the truth: it may lose anything, at any time, silently."""
+    """What stands before the store. Never the truth: it may lose anything, silently."""
 
     blocks: bool
 
@@ -165,7 +165,7 @@ class Cache(Protocol):
         ...
 
     async def fill(self, found: Found) -> None:
-        """Keep `found` unless something is there already, until its read time plus the entry's life."""
+        """Keep `found` unless something is there, until its read time plus the entry's life."""
         ...
 
     async def bury(self, digests: Sequence[bytes]) -> None:
@@ -173,5 +173,5 @@ class Cache(Protocol):
         ...
 
     async def hint(self, kinds: Sequence[tuple[str, str]]) -> None:
-        """Tell other processes what the feed will tell them anyway, sooner. Losing it costs nothing."""
+        """Tell others sooner what the feed will tell them anyway. Losing it costs nothing."""
         ...

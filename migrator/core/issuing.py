@@ -14,10 +14,10 @@ from uuid import UUID
 
 from migrator.core import tokens, verdicts
 from migrator.core.errors import Refused, Unavailable
-from migrator.core.flow import Flow
 from migrator.core.legacy import Legacy
 from migrator.core.phases import RULES, Phase, bucket_of
 from migrator.core.sessions import Session, exchange_end, extended_end, login_end
+from migrator.core.swapping import Swapping
 from migrator.core.verdicts import Reason
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Issued:
         return f"Issued({self.kind}, until {self.expires_at})"
 
 
-class Issuing(Flow):
+class Issuing(Swapping):
     """The flows behind `Sessions` and `AsyncSessions`."""
 
     async def _login(
@@ -100,7 +100,7 @@ class Issuing(Flow):
         return Issued(jwts, "legacy")
 
     async def _note_issued(self, jwts: Jwts) -> None:
-        """Keep the last moment and the largest exp we saw issued: the drain horizon counts on it."""
+        """Keep the last moment and largest exp we saw issued, for the drain horizon."""
         now = await self.now()
         values = [jwts] if isinstance(jwts, str) else list(jwts.values())
         for value in values:

@@ -1,7 +1,7 @@
 """THE table: what each phase does with a legacy token, and which moves are legal.
 
-Everything that says where a rollout stands reads this file: the gate, the CLI, the playbooks' tests.
-It knows nothing of requests, stores or commands.
+Everything that says where a rollout stands reads this file: the gate, the CLI, the playbooks'
+tests. It knows nothing of requests, stores or commands.
 
     observe ⇄ swap ⇄ drain ⇄ cutover → retired
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 
 class Phase(StrEnum):
+    """Where a rollout stands, in order."""
+
     OBSERVE = "observe"
     SWAP = "swap"
     DRAIN = "drain"
@@ -93,6 +95,7 @@ class Exemption:
     phase: Phase
 
     def covers(self, *, issuer: str | None, client: str | None, bucket: int) -> bool:
+        """Whether a credential of these is in the segment."""
         match self.by:
             case "issuer":
                 return issuer == self.value
@@ -115,7 +118,7 @@ class Rollout:
     sunset_at: datetime | None = None
 
     def phase_for(self, *, issuer: str | None, client: str | None, bucket: int) -> Phase:
-        """The phase of one credential: that of the first exception that covers it, else the default."""
+        """The phase of one credential: the first exception that covers it, else the default."""
         if self.phase is Phase.RETIRED:
             return Phase.RETIRED
         for exception in self.exceptions:

@@ -19,7 +19,8 @@ class Credential:
     Args:
         value: the bytes after the scheme, or the cookie's or parameter's value.
         place: where it was.
-        issuers: ids of the issuers whose transport that is; empty where none of them sends anything.
+        issuers: ids of the issuers whose transport that is; empty where none of them sends
+        anything.
     """
 
     value: bytes

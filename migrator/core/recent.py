@@ -1,15 +1,15 @@
 """The memory of recent verdicts: what makes a hit cost less than reading a JWT ever did.
 
-`peek` is the hit path: no I/O, no lock, no await. Four rules keep it honest, and each closes a hole
-that was shown:
+`peek` is the hit path: no I/O, no lock, no await. Four rules keep it honest, and each closes a
+hole that was shown:
 
 1. Nothing is believed after `trusted_until`, which only a poll of the feed moves (pulse.py). Feed
    silent means memory is not asked, and requests go one tier down.
-2. A fill must not outrun an eviction: whoever fills takes a `Mark` before reading any store, and the
-   fill is dropped if what it is about was evicted since.
-3. What was evicted in the last two minutes is `suspect`: a cache's word on it is not believed either.
-4. A legacy token's entry carries the `stamp` it was judged under and points at its session's entry;
-   a change of epoch, cutoff or denial moves the stamp, which makes all of them stale at once.
+2. A fill must not outrun an eviction: whoever fills takes a `Mark` before reading any store, and
+   the fill is dropped if what it is about was evicted since.
+3. What was evicted in the last two minutes is `suspect`: no cache's word on it is believed.
+4. A legacy token's entry carries the `stamp` it was judged under and points at its session's
+   entry; a change of epoch, cutoff or denial moves the stamp, and all of them are stale at once.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ LIFE_NS = 60 * SECOND_NS
 # Twice the life of anything that could bring a revoked session back: a fill, or a cached entry.
 SUSPECT_NS = 120 * SECOND_NS
 
-# What an eviction names: a digest, ("subject", realm, subject), ("issuer", id), ("kid", issuer, kid).
+# What an eviction names: a digest, ("subject", realm, subject), ("issuer", id), ("kid", issuer,
+# kid).
 About: TypeAlias = bytes | tuple[str, ...]
 
 
@@ -152,7 +153,7 @@ class Recent:
         return True
 
     def evict(self, about: About) -> None:
-        """Forget what `about` names, here and for every fill under way. Nothing admits it afterwards."""
+        """Forget what `about` names, for fills under way too: nothing admits it afterwards."""
         with self._lock:
             self._generation += 1
             now = self._ticks()
@@ -165,14 +166,14 @@ class Recent:
             self._prune(now)
 
     def _named(self, about: About) -> list[bytes]:
-        # A digest names its session's entry, in one step. The legacy tokens that point there miss by
-        # themselves, once their target is gone. Anything else is rare enough for a walk.
+        # A digest names its session's entry, in one step. The legacy tokens that point there miss
+        # by themselves, once their target is gone. Anything else is rare enough for a walk.
         if isinstance(about, bytes):
             return [about]
         return [key for key, entry in self._entries.items() if about in entry.about]
 
     def distrust_legacy(self) -> None:
-        """Make every remembered legacy token stale: a denial, a cutoff or the epoch has changed."""
+        """Make every remembered legacy token stale: a denial, cutoff or the epoch changed."""
         with self._lock:
             self.stamp += 1
 
@@ -185,7 +186,7 @@ class Recent:
             self._empty()
 
     def clear(self) -> None:
-        """Forget everything and trust nothing until the feed is read: at start, fork and reconnect."""
+        """Forget everything, and trust nothing until the feed is read: at start and fork."""
         with self._lock:
             self.trusted_until = 0
             self._generation += 1

@@ -89,8 +89,8 @@ def login_end(*, now: datetime, limits: Limits) -> datetime:
 def swap_end(*, legacy_end: datetime, now: datetime, limits: Limits) -> datetime:
     """When a swapped session ends: never later than its legacy token would have (promise P3).
 
-    Counted from now and not from iat: a JWT that was issued a year ago must not swap into a session
-    that is already over.
+    Counted from now and not from iat: a JWT that was issued a year ago must not swap into a
+    session that is already over.
     """
     return min(legacy_end, _later(now, limits.absolute))
 
@@ -118,7 +118,7 @@ def extended_end(
     limits: Limits,
     rolling: timedelta,
 ) -> datetime:
-    """When a session shown again at the refresh route ends from now on; never earlier than it did."""
+    """When a session shown again at the refresh route ends; never earlier than it did."""
     bound = _later(session.created_at, limits.absolute)
     return max(session.expires_at or FAR, min(_later(now, rolling), bound))
 

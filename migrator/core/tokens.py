@@ -1,8 +1,9 @@
 r"""The opaque token: how it is minted, derived, read and named.
 
 `<prefix>_` + 43 base62 characters (256 bits) + 6 base62 characters of CRC32 over those 43, as
-GitHub builds theirs: a scanner finds it by `\\b<prefix>_[0-9A-Za-z]{49}\\b`, and the checksum lets a
-mistyped or invented one be refused without asking any store. Only the SHA-256 of a token is kept.
+GitHub builds theirs: a scanner finds it by `\\b<prefix>_[0-9A-Za-z]{49}\\b`, and the checksum
+lets a mistyped or invented one be refused without asking any store. Only the SHA-256 of a token
+is kept.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ def mint(prefix: str, secret: bytes) -> bytes:
 
 
 def derive(prefix: str, *, key: bytes, fingerprint: bytes) -> bytes:
-    """The token that the legacy token of `fingerprint` swaps into: the same on every node, each time.
+    """The token a legacy token swaps into: the same on every node, each time.
 
     That is why a swap needs no second answer: a client whose response was lost asks again.
     """
@@ -59,9 +60,9 @@ def digest(token: bytes) -> bytes:
 def fingerprint(issuer_id: str, signing_input: bytes) -> bytes:
     """The identity of a legacy token: its issuer and `header.payload` exactly as sent.
 
-    The signature is left out because it has more than one spelling: ES256 verifies (r, n-s) as well
-    as (r, s), and PyJWT 2.15.1 takes trailing `=` (CVE-2026-102269). A jti alone is missing, reused
-    or shared too often.
+    The signature is left out because it has more than one spelling: ES256 verifies (r, n-s) as
+    well as (r, s), and PyJWT 2.15.1 takes trailing `=` (CVE-2026-102269). A jti alone is missing,
+    reused or shared too often.
     """
     return hashlib.sha256(issuer_id.encode() + b"\0" + signing_input).digest()
 

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     from migrator.core.claims import Claims
 
-# Clients name themselves (User-Agent), so whoever wants can invent names; more than these count as one.
+# Clients name themselves (User-Agent), so whoever wants can invent names; more than these count
+# as one.
 MOST_TALLIES = 2_000
 MOST_SUBJECTS = 200_000
 OTHER = "(other)"
@@ -43,6 +44,7 @@ class Tally:
         self.count = 0
 
     def bump(self) -> None:
+        """Count one."""
         self.count += 1
 
 
@@ -90,6 +92,7 @@ class Usage:
         return found
 
     def count(self, issuer: str | None, client: str | None, outcome: str) -> None:
+        """Count one of this line."""
         self.tally(issuer, client, outcome).bump()
 
     def saw(self, claims: Claims, client: str | None) -> None:

@@ -2,8 +2,8 @@
 
 A driver runs a script of statements in one round trip, within a budget. Its own pool, and not a
 library's, for four reasons that were each met: a frozen Postgres hangs psycopg until its socket is
-shut from outside; an outage must end for us when it ends for Postgres, not after a back-off; an app's
-tests bring a new event loop for each request; a prefork server forks with us loaded.
+shut from outside; an outage must end for us when it ends for Postgres, not after a back-off; an
+app's tests bring a new event loop for each request; a prefork server forks with us loaded.
 
 Statements are written so that running a script twice equals running it once; that is why one that
 died with a connection from the pool is run again on a new one.
@@ -54,7 +54,7 @@ def shut(connection: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) -> 
 
 
 class _Watchdog:
-    """One thread that shuts what outstays its budget; nothing else ends a wait on a frozen server."""
+    """One thread that shuts what outstays its budget; nothing else wakes a frozen wait."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

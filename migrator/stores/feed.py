@@ -1,7 +1,7 @@
 """The pulse's side of Postgres: the feed in; heartbeat, usage and last-seen out.
 
-The feed is read as `xid >= xmin of the snapshot before`, and repeats are dropped by id: id order is not
-commit order, so `id > last` would pass over a row whose transaction committed late.
+The feed is read as `xid >= xmin of the snapshot before`, and repeats are dropped by id: id order
+is not commit order, so `id > last` would pass over a row whose transaction committed late.
 """
 
 from __future__ import annotations
@@ -76,7 +76,8 @@ _SEEN = """
 WITH used AS (
   SELECT s.id FROM {s}.sessions s
   WHERE s.id = ANY(%(ids)s) AND s.revoked_at IS NULL
-    AND (s.last_seen_at IS NULL OR s.last_seen_at < clock_timestamp() - %(grain_s)s * interval '1 s')
+    AND (s.last_seen_at IS NULL OR s.last_seen_at < clock_timestamp() - %(grain_s)s * interval '1
+    s')
   ORDER BY s.id FOR NO KEY UPDATE SKIP LOCKED)
 UPDATE {s}.sessions s SET last_seen_at = clock_timestamp() FROM used WHERE s.id = used.id"""
 
@@ -221,7 +222,7 @@ class Feed:
             )
 
     def seen(self, ids: Sequence[UUID], *, by_token: Sequence[UUID], has_legacy: bool) -> None:
-        """Write last-seen of sessions, and that those in `by_token` were presented by their token."""
+        """Write last-seen of sessions; those in `by_token` were presented by their token."""
         steps: list[tuple[str, dict[str, object]]] = []
         if ids:
             steps.append((_SEEN, {"ids": list(ids), "grain_s": GRAIN_S}))

@@ -1,7 +1,7 @@
 """The truth: sessions and how legacy tokens stand, in Postgres.
 
-One class for both colours: the driver decides. Each method is one round trip, an ending two: what must
-be true before a lock is waited for is committed before it.
+One class for both colours: the driver decides. Each method is one round trip, an ending two: what
+must be true before a lock is waited for is committed before it.
 """
 
 from __future__ import annotations
@@ -188,7 +188,8 @@ class Postgres:
     async def _sweep(self, lock: int, name: str, facts: dict[str, Any]) -> Ended:
         """Once every swap under way is through, end what it opened in the meantime.
 
-        What bars new swaps was committed before: the lock only waits for those that read before that.
+        What bars new swaps was committed before: the lock only waits for those that read before
+        that.
         """
         for _ in range(_LOCK_TRIES):
             try:

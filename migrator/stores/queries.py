@@ -4,10 +4,12 @@ The database settles races, Python does not. Three rules are proved by experimen
 
 - A swap takes its locks in a statement of its own, before the one that inserts. A lock inside the
   inserting statement comes after its snapshot, and lets the swap survive a revocation it raced.
-- Read committed, said explicitly: under a repeatable-read default every statement would see what the
-  first one saw, with the same result.
+- Read committed, said explicitly: under a repeatable-read default every statement would see what
+  the first one saw, with the same result.
 - Insert, then read in another statement: `INSERT … UNION SELECT` shows a concurrent loser nothing.
 """
+
+# ruff: noqa: S608, S105 - nothing but our own constants is put together here
 
 from __future__ import annotations
 
@@ -31,11 +33,11 @@ FIND = f"SELECT clock_timestamp(), {_S} FROM {{s}}.sessions s WHERE s.digest = %
 # ---- a legacy token ----------------------------------------------------------------------------
 
 SHARE_LOCKS = """
-SELECT pg_advisory_xact_lock_shared(key) FROM unnest(%(locks)s::bigint[]) WITH ORDINALITY l(key, n)
-ORDER BY n"""
+SELECT pg_advisory_xact_lock_shared(key)
+FROM unnest(%(locks)s::bigint[]) WITH ORDINALITY l(key, n) ORDER BY n"""
 
-# A token that cannot be dated is cut off by any cutoff of its subject; one issued in the same second
-# as the cutoff cannot be told apart, so it is cut off too.
+# A token that cannot be dated is cut off by any cutoff of its subject; one issued in the same
+# second as the cutoff cannot be told apart, so it is cut off too.
 _CUT_OFF = """EXISTS (
   SELECT FROM {s}.cutoffs c WHERE c.realm = %(realm)s AND c.subject = %(subject)s
     AND (%(effective_iat)s::timestamptz IS NULL OR %(effective_iat)s::timestamptz <= c.not_before)
@@ -63,8 +65,8 @@ SELECT %(fingerprint)s, %(issuer)s, %(jti)s, %(family)s, %(realm)s, %(subject)s,
 WHERE NOT {_CUT_OFF} AND NOT {_DENIED}
 ON CONFLICT DO NOTHING"""
 
-# Only the one whose row stands gets a session: the fingerprint settles the race, even between nodes
-# that derive with different keys.
+# Only the one whose row stands gets a session: the fingerprint settles the race, even between
+# nodes that derive with different keys.
 OPEN = """
 INSERT INTO {s}.sessions (
   id, digest, kind, realm, subject, client, scopes, claims, created_at, expires_at, last_seen_at,
@@ -93,8 +95,8 @@ UPDATE {{s}}.legacy_tokens t SET swap_key_id = %(swap_key_id)s, kid = coalesce(t
 FROM given WHERE t.fingerprint = given.fingerprint"""
 
 STAND = f"""
-SELECT clock_timestamp(), {_CUT_OFF}, {_DENIED}, t.fingerprint IS NOT NULL, s.digest, t.swap_key_id,
-  t.adopted_at IS NOT NULL, {_S}
+SELECT clock_timestamp(), {_CUT_OFF}, {_DENIED}, t.fingerprint IS NOT NULL, s.digest,
+  t.swap_key_id, t.adopted_at IS NOT NULL, {_S}
 FROM (VALUES (1)) one(n)
 LEFT JOIN {{s}}.legacy_tokens t ON t.fingerprint = %(fingerprint)s
 LEFT JOIN {{s}}.sessions s ON s.id = t.session_id"""
@@ -118,7 +120,8 @@ WITH over AS (
     AND origin IN ('login', 'regenerate') AND expires_at > clock_timestamp()
   ORDER BY created_at DESC, id DESC OFFSET %(cap)s),
 ended AS (
-  UPDATE {s}.sessions s SET revoked_at = clock_timestamp(), revoked_reason = 'cap', revoked_by = 'cap'
+  UPDATE {s}.sessions s
+  SET revoked_at = clock_timestamp(), revoked_reason = 'cap', revoked_by = 'cap'
   FROM over WHERE s.id = over.id AND s.revoked_at IS NULL RETURNING s.id, s.digest),
 fed AS (
   INSERT INTO {s}.feed (kind, key) SELECT 'session', encode(digest, 'hex') FROM ended
@@ -197,7 +200,8 @@ WITH mine AS (
   WHERE session_id = %(session_id)s AND family IS NOT NULL),
 named AS (
   SELECT %(session_id)s::uuid AS id
-  UNION SELECT t.session_id FROM {{s}}.legacy_tokens t JOIN mine USING (issuer, family)), {_END} {_FED}"""
+  UNION SELECT t.session_id FROM {{s}}.legacy_tokens t JOIN mine USING (issuer, family)),
+{_END} {_FED}"""
 
 DENY_TOKEN = """
 WITH denied AS (

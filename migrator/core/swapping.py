@@ -1,0 +1,294 @@
+"""How a legacy token is judged: what the phase says of it, how it stands, what it becomes.
+
+This file, legacy.py and what they import are what is deleted when a migration is over.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from migrator.core import tokens
+from migrator.core.errors import Unavailable
+from migrator.core.flow import CACHE_LIFE, SEEN_GRAIN, Flow
+from migrator.core.interfaces import Found, Ticket
+from migrator.core.phases import RULES, Phase, bucket_of
+from migrator.core.recent import Entry
+from migrator.core.sessions import FAR, Session, judge, swap_end
+from migrator.core.verdicts import Admitted, Notice, Passed, Principal, Reason, Refused
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from migrator.core.claims import Claims
+    from migrator.core.interfaces import Standing
+    from migrator.core.legacy import Issuer
+    from migrator.core.phases import Rollout, Rule
+    from migrator.core.presented import Credential, Presented
+    from migrator.core.recent import About, Mark
+    from migrator.core.verdicts import Verdict
+
+
+class Swapping(Flow):
+    """Judges legacy tokens, and swaps them for sessions."""
+
+    async def judge_legacy(
+        self, credential: Credential, candidates: tuple[Issuer, ...], presented: Presented
+    ) -> Verdict:
+        """What the phase table says of a legacy token, and how it stands with us."""
+        remembered = self.recent.peek(credential.value, credential.issuers)
+        if remembered is not None:
+            return remembered
+        mark = self.recent.mark()
+        rollout = await self.where()
+        if rollout.phase is Phase.RETIRED:
+            return self.refuse(Reason.LEGACY_RETIRED)
+
+        agent = client_of(presented.user_agent)
+        issuer = candidates[0].id if len(candidates) == 1 else None
+        unverified = RULES[rollout.phase_for(issuer=issuer, client=agent, bucket=_NO_BUCKET)]
+        try:
+            claims = self.verifier.verify(credential.value, candidates, now=await self.now())
+        except Unavailable:
+            if unverified.legacy == "shadow":
+                return Passed()
+            raise
+        if isinstance(claims, Refused):
+            if presented.route == "refresh" and await self._is_refresh(credential, candidates):
+                return Passed()  # the app hands it to `exchange`, where it belongs
+            return self._unverified(claims.reason, issuer, agent, unverified, presented)
+
+        client = claims.client or agent
+        bucket = bucket_of(claims.subject, claims.realm)
+        rule = RULES[rollout.phase_for(issuer=claims.issuer, client=client, bucket=bucket)]
+        self.usage.saw(claims, client)
+        if rule.legacy == "verify_then_refuse":
+            return self.refuse(Reason.LEGACY_RETIRED, claims.issuer, client)
+
+        swaps = self._swaps(rule, rollout, claims, credential, bucket, await self.now())
+        try:
+            standing = await (
+                self.swap(claims, client=client, bucket=bucket, presented=presented)
+                if swaps
+                else self.store.check(claims)
+            )
+        except Unavailable:
+            if rule.legacy == "shadow":
+                return Passed()
+            raise
+        self.clock.learn(standing.read_at)
+        verdict = await self._judge_standing(standing, claims, client)
+        if isinstance(verdict, Refused):
+            return verdict
+        verdict = replace(
+            verdict,
+            hand_out=self.token_of(standing, claims) if swaps else None,
+            notice=_notice(rule, rollout),
+        )
+        self._remember_legacy(credential.value, standing, claims, client, verdict, mark)
+        return verdict
+
+    async def _is_refresh(self, credential: Credential, candidates: tuple[Issuer, ...]) -> bool:
+        verified = self.verifier.verify(
+            credential.value, candidates, now=await self.now(), purpose="refresh"
+        )
+        return not isinstance(verified, Refused)
+
+    def _unverified(
+        self,
+        reason: Reason,
+        issuer: str | None,
+        client: str | None,
+        rule: Rule,
+        presented: Presented,
+    ) -> Verdict:
+        # A right but expired token goes to the app up to `drain`: the app's own answer is what
+        # sends old clients to their refresh route and not to a login screen.
+        late = reason is Reason.LEGACY_EXPIRED and rule.legacy == "verify"
+        if late or rule.legacy == "shadow":
+            self.usage.count(issuer, client, f"passed:{reason}")
+            return Passed(reason, strip=late and presented.route is not None)
+        return self.refuse(reason, issuer, client)
+
+    def _swaps(
+        self,
+        rule: Rule,
+        rollout: Rollout,
+        claims: Claims,
+        credential: Credential,
+        bucket: int,
+        now: datetime,
+    ) -> bool:
+        # A token that is nearly over is not worth a row: its login migrates at the refresh route.
+        return (
+            rollout.includes(rule.swap, bucket)
+            and bool(self.terms.swap_keys)
+            and credential.place != "query"
+            and claims.exp - now >= self.terms.min_remaining
+        )
+
+    async def swap(
+        self,
+        claims: Claims,
+        *,
+        client: str | None,
+        bucket: int,
+        presented: Presented | None,
+        expires_at: datetime | None = None,
+    ) -> Standing:
+        """How a legacy token stands once it has a session."""
+        now = await self.now()
+        key = self.terms.swap_keys[0]
+        token = tokens.derive(
+            self.terms.session_prefix, key=key.secret, fingerprint=claims.fingerprint
+        )
+        session = Session(
+            id=self.new_id(),
+            kind="session",
+            realm=claims.realm,
+            subject=claims.subject,
+            client=client,
+            scopes=claims.scopes,
+            claims=claims.kept,
+            created_at=now,
+            expires_at=expires_at
+            or swap_end(legacy_end=claims.exp, now=now, limits=self.terms.limits),
+            last_seen_at=now,
+            user_agent=presented.user_agent if presented else None,
+            ip=presented.ip if presented else None,
+            origin="swap" if claims.purpose == "access" else "exchange",
+            auth_time=claims.auth_time,
+            amr=claims.amr,
+        )
+        return await self.store.swap(
+            claims,
+            Ticket(
+                session=session,
+                digest=tokens.digest(token),
+                swap_key_id=key.id,
+                percent_bucket=bucket,
+            ),
+        )
+
+    async def _judge_standing(
+        self, standing: Standing, claims: Claims, client: str | None
+    ) -> Admitted | Refused:
+        reason = await self.fault_of(standing, claims)
+        if reason is not None:
+            return self.refuse(reason, claims.issuer, client)
+        session = standing.session
+        return await self.as_principal(
+            Principal(
+                subject=claims.subject,
+                realm=claims.realm,
+                scopes=session.scopes if session else claims.scopes,
+                claims=claims.kept,
+                client=client,
+                via="legacy",
+                session=session,
+            )
+        )
+
+    async def fault_of(self, standing: Standing, claims: Claims) -> Reason | None:
+        """Why a legacy token that verified is not admitted all the same."""
+        if standing.bar is not None:
+            return Reason.DENIED if standing.bar == "denied" else Reason.CUT_OFF
+        if not standing.known:
+            return None
+        session = standing.session
+        if session is None:
+            return Reason.SESSION_ENDED
+        ended = judge(session, now=await self.now(), idle=self.terms.limits.idle, grain=SEEN_GRAIN)
+        if ended is not None:
+            return ended
+        return Reason.SUPERSEDED if self._was_superseded(standing, claims) else None
+
+    def _was_superseded(self, standing: Standing, claims: Claims) -> bool:
+        # The row is authoritative over derivation: once its session got another token
+        # (`sessions regenerate`), the legacy token must not lead to it any more.
+        if standing.digest is None:
+            return False
+        if standing.swap_key_id is None:
+            return True
+        token = self.token_of(standing, claims)
+        return token is not None and tokens.digest(token) != standing.digest
+
+    def token_of(self, standing: Standing, claims: Claims) -> bytes | None:
+        """The token of a swapped session; None on a node that lacks the key it came from."""
+        key = self._keys.get(standing.swap_key_id or "")
+        if key is None or standing.digest is None:
+            return None
+        return tokens.derive(self.terms.session_prefix, key=key, fingerprint=claims.fingerprint)
+
+    def _remember_legacy(
+        self,
+        presented: bytes,
+        standing: Standing,
+        claims: Claims,
+        client: str | None,
+        verdict: Admitted,
+        mark: Mark,
+    ) -> None:
+        about: tuple[About, ...] = (
+            ("subject", claims.realm, claims.subject),
+            ("issuer", claims.issuer),
+            ("kid", claims.issuer, claims.kid or ""),
+        )
+        session, digest = standing.session, standing.digest
+        if session is not None and digest is not None:
+            about = (digest, *about)
+            as_session = Principal(
+                subject=session.subject,
+                realm=session.realm,
+                scopes=verdict.principal.scopes,
+                claims=session.claims,
+                client=session.client,
+                via="session",
+                session=session,
+            )
+            found = Found(digest=digest, session=session, read_at=standing.read_at)
+            self._target(found, Admitted(as_session), about, mark)
+        tally = self.usage.tally(
+            claims.issuer, client, "swapped" if verdict.hand_out else "legacy"
+        )
+        tally.bump()
+        until = min(standing.read_at + CACHE_LIFE, claims.exp)
+        entry = Entry(
+            verdict,
+            until=self.clock.ticks_at(until),
+            tally=tally,
+            about=about,
+            stamp=mark.stamp,
+            target=digest if session is not None else None,
+            claims=claims,
+        )
+        self.recent.fill(tokens.digest(presented), entry, mark)
+
+    def _target(
+        self, found: Found, verdict: Admitted, about: tuple[About, ...], mark: Mark
+    ) -> None:
+        session = found.session
+        entry = Entry(
+            verdict,
+            until=self.clock.ticks_at(min(found.read_at + CACHE_LIFE, session.expires_at or FAR)),
+            tally=self.usage.tally(None, session.client, "session"),
+            about=about,
+        )
+        self.recent.fill(found.digest, entry, mark, used=False)
+
+
+# No cohort covers it: what could not be verified belongs to nobody's share.
+_NO_BUCKET = 100
+_CLIENT_CHARS = 64
+
+
+def client_of(user_agent: str | None) -> str | None:
+    """The program that presents a credential: its User-Agent's first product (RFC 9110 10.1.5)."""
+    words = (user_agent or "").split(maxsplit=1)
+    return words[0][:_CLIENT_CHARS] if words else None
+
+
+def _notice(rule: Rule, rollout: Rollout) -> Notice | None:
+    if not rule.notice or rollout.drain_since is None:
+        return None
+    return Notice(deprecated_at=rollout.drain_since, sunset_at=rollout.sunset_at)
