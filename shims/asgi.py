@@ -1,0 +1,299 @@
+"""The ASGI middleware: credentials in, principal on the scope, tokens and notices out.
+
+    app = DualAcceptMiddleware(app)
+
+On a remembered credential nothing is awaited before the app is called, and the app gets the
+server's own `send`. The scope is copied, never changed: servers and outer middleware keep theirs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, Final, Protocol, TypeAlias
+
+from migrator import wiring
+from migrator.core.errors import Unavailable
+from migrator.core.presented import Outcome, Presented
+from migrator.core.verdicts import Admitted, Passed, Principal, Refused
+from migrator.settings import Settings
+from shims.answers import Answer, Answers, Asked, adds_nothing, navigates
+from shims.credentials import Places, clean, clear, clear_query, find, value_of
+
+Scope: TypeAlias = MutableMapping[str, Any]
+Message: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_NO_COOKIES: Final[frozenset[bytes]] = frozenset()
+_POLICY_VIOLATION: Final = 1008  # RFC 6455 section 7.4.1; servers answer the handshake with 403
+_TRY_AGAIN_LATER: Final = 1013
+_SWITCHING: Final = 101
+_STARTS: Final = {
+    "http.response.start",
+    "websocket.accept",
+    "websocket.http.response.start",
+}
+_ENDS: Final = {"lifespan.shutdown.complete", "lifespan.shutdown.failed"}
+
+
+class AsyncAsks(Protocol):
+    """What the middleware needs of a gate (`migrator.core.gate.AsyncGate`)."""
+
+    def peek(self, presented: Presented) -> Outcome | None:
+        """The remembered answer, without I/O, lock or await."""
+
+    async def admit(self, presented: Presented) -> Outcome:
+        """The answer; raises Unavailable."""
+
+    def observed(self, path: str, outcome: Outcome, answered: int) -> None:
+        """Take in what the app answered where we would have refused."""
+
+
+class User:
+    """`request.user`: what Starlette's `SimpleUser` is, with the subject as identity."""
+
+    __slots__ = ("identity",)
+
+    is_authenticated: Final = True
+
+    def __init__(self, subject: str) -> None:
+        self.identity = subject
+
+    @property
+    def display_name(self) -> str:
+        """The subject; there is no other name."""
+        return self.identity
+
+
+class Nobody:
+    """`request.user` without a principal: what Starlette's `UnauthenticatedUser` is."""
+
+    __slots__ = ()
+
+    is_authenticated: Final = False
+    display_name: Final = ""
+    identity: Final = ""
+
+
+class Grants(list[str]):
+    """The scopes of a principal, as a list.
+
+    Starlette's documentation has every backend grant `authenticated`, and apps ask for it with
+    `@requires("authenticated")`. It is in this list without being listed.
+    """
+
+    __slots__ = ()
+
+    def __contains__(self, scope: object) -> bool:
+        return scope == "authenticated" or super().__contains__(scope)
+
+
+class Auth:
+    """`request.auth`: what Starlette's `AuthCredentials` is."""
+
+    __slots__ = ("_granted",)
+
+    def __init__(self, granted: frozenset[str]) -> None:
+        self._granted = granted
+
+    @property
+    def scopes(self) -> list[str]:
+        """What the principal may do, sorted."""
+        return Grants(sorted(self._granted))
+
+
+class NoAuth:
+    """`request.auth` without a principal."""
+
+    __slots__ = ()
+
+    @property
+    def scopes(self) -> list[str]:
+        """Nothing."""
+        return []
+
+
+_NOBODY: Final = Nobody()
+_NO_AUTH: Final = NoAuth()
+
+
+class DualAcceptMiddleware:
+    """Accepts legacy tokens and sessions on the same routes, as the phase of the rollout says.
+
+    Sets `scope["user"]`, `scope["auth"]` and `scope["state"]["principal"]` (None: there is none).
+
+    Args:
+        app: the ASGI app.
+        settings: those of `migrator.toml` and `MIGRATOR_*` unless given.
+        resolve_subject: `(subject, realm) -> SubjectState | None`, may be async; asked on a memory
+            miss whether the subject is active and what it may do now.
+        gate: what is asked instead of the process's own gate.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        settings: Settings | None = None,
+        *,
+        resolve_subject: wiring.Resolver | None = None,
+        gate: AsyncAsks | None = None,
+    ) -> None:
+        self.app = app
+        settings = wiring.settings_of(settings)
+        if gate is None:
+            gate = wiring.async_gate(settings, resolve_subject=resolve_subject)
+        self._places = Places.of(settings)
+        self._answers = Answers.of(settings)
+        self._gate: AsyncAsks = gate
+        self._close: Callable[[], Awaitable[None]] = getattr(gate, "aclose", _nothing)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, or hand it to the app with its principal."""
+        kind = scope["type"]
+        if kind == "http":
+            method = scope["method"]
+        elif kind == "websocket":
+            method = "WEBSOCKET"  # a page of another site may open one: not a safe method
+        else:
+            await self.app(scope, receive, self._closing(send) if kind == "lifespan" else send)
+            return
+
+        places, headers = self._places, scope["headers"]
+        peer = scope.get("client")
+        presented, lies = find(
+            places,
+            headers,
+            method=method,
+            path=scope["path"],
+            mount=scope.get("root_path", ""),
+            query=scope.get("query_string", b""),
+            ip=peer[0] if peer else None,
+        )
+        if lies:
+            scope = {**scope, "headers": clean(places, headers)}
+        if presented is None:
+            await self.app(_scoped(scope, None), receive, send)
+            return
+
+        outcome = self._gate.peek(presented)
+        if outcome is None:
+            try:
+                outcome = await self._gate.admit(presented)
+            except Unavailable:
+                await _answer(self._answers.unavailable(), _TRY_AGAIN_LATER, scope, receive, send)
+                return
+        verdict = outcome.verdict
+        if isinstance(verdict, Admitted):
+            inner = _scoped(scope, verdict.principal)
+        elif isinstance(verdict, Refused):
+            answer = self._answers.refuse(verdict.reason)
+            asked = _asked(scope, presented)
+            amended = self._answers.amend(
+                answer.headers, code=answer.status, outcome=outcome, asked=asked
+            )
+            answer = Answer(answer.status, tuple(amended), answer.body)
+            await _answer(answer, _POLICY_VIOLATION, scope, receive, send)
+            return
+        else:
+            inner = _scoped(scope, None)
+        if not adds_nothing(outcome):
+            self._hide(inner, outcome)
+            send = self._amending(scope, presented, outcome, send)
+        await self.app(inner, receive, send)
+
+    def _hide(self, scope: Scope, outcome: Outcome) -> None:
+        """Take dead credentials of ours out of the app's own copy of the scope."""
+        strips = isinstance(outcome.verdict, Passed) and outcome.verdict.strip
+        cookies = frozenset(self._places.cookies) if strips else _NO_COOKIES
+        if outcome.dead_cookie:
+            cookies |= {self._places.session_cookie}
+        if not cookies and not strips:
+            return
+        scope["headers"] = clear(self._places, scope["headers"], cookies=cookies, explicit=strips)
+        if strips and self._places.queries:
+            scope["query_string"] = clear_query(self._places, scope.get("query_string", b""))
+
+    def _amending(self, scope: Scope, presented: Presented, outcome: Outcome, send: Send) -> Send:
+        asked = _asked(scope, presented)
+
+        async def amending(message: Message) -> None:
+            if message["type"] in _STARTS:
+                code = message.get("status", _SWITCHING)
+                amended = self._answers.amend(
+                    [(bytes(name), bytes(value)) for name, value in message.get("headers", ())],
+                    code=code,
+                    outcome=outcome,
+                    asked=asked,
+                )
+                message = {**message, "headers": _lowered(amended)}
+                self._gate.observed(presented.path, outcome, code)
+            await send(message)
+
+        return amending
+
+    def _closing(self, send: Send) -> Send:
+        async def closing(message: Message) -> None:
+            if message["type"] in _ENDS:
+                await self._close()
+            await send(message)
+
+        return closing
+
+
+def _scoped(scope: Scope, principal: Principal | None) -> Scope:
+    """A copy of `scope` that says who the request comes from."""
+    inner = dict(scope)
+    state = scope.get("state")
+    inner["state"] = (
+        {"principal": principal} if state is None else {**state, "principal": principal}
+    )
+    if principal is None:
+        inner["user"], inner["auth"] = _NOBODY, _NO_AUTH
+    else:
+        inner["user"], inner["auth"] = User(principal.subject), Auth(principal.scopes)
+    return inner
+
+
+def _asked(scope: Scope, presented: Presented) -> Asked:
+    headers = scope["headers"]
+    method = scope.get("method", "GET")
+    return Asked(
+        method=method,
+        host=value_of(headers, b"host"),
+        navigates=scope["type"] == "http"
+        and navigates(
+            method=method,
+            sec_fetch_mode=value_of(headers, b"sec-fetch-mode"),
+            accept=value_of(headers, b"accept"),
+        ),
+        route=presented.route,
+    )
+
+
+def _lowered(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    # The ASGI specification wants names in lower case; HTTP/2 servers insist.
+    return [(name.lower(), value) for name, value in headers]
+
+
+async def _nothing() -> None:
+    """What there is to close of a gate that has no end of its own."""
+
+
+async def _answer(
+    answer: Answer, close_code: int, scope: Scope, receive: Receive, send: Send
+) -> None:
+    """Send an answer of ours in the way the scope allows."""
+    headers = _lowered(list(answer.headers))
+    start: Message = {"status": answer.status, "headers": headers}
+    if scope["type"] == "http":
+        body = b"" if scope["method"] == "HEAD" else answer.body
+        await send({"type": "http.response.start", **start})
+        await send({"type": "http.response.body", "body": body})
+        return
+    await receive()  # websocket.connect comes first
+    if "websocket.http.response" in (scope.get("extensions") or {}):
+        await send({"type": "websocket.http.response.start", **start})
+        await send({"type": "websocket.http.response.body", "body": answer.body})
+    else:
+        await send({"type": "websocket.close", "code": close_code, "reason": ""})

@@ -1,0 +1,311 @@
+"""Which credentials a request presents, from its raw headers; no framework, no verdict.
+
+Raw, because servers and frameworks disagree about repeated headers and cookies: what is ambiguous
+is a fault of the request here, never a choice. A value is handed on exactly as it came. What a
+credential is worth is the gate's to say; whether something *could* be one is decided here, so that
+no re-spelling of a retired token reaches the app as somebody else's business.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Self, TypeAlias
+from urllib.parse import unquote_to_bytes
+
+from migrator.core.presented import Credential, Presented, Route
+from migrator.core.verdicts import Reason
+from migrator.settings import Settings, Transport
+from shims.cookies import CookieReader
+from shims.csrf import forged
+from shims.routes import RouteTable
+from shims.schemes import Schemes, is_likely, read
+
+RawHeaders: TypeAlias = Sequence[tuple[bytes, bytes]]
+
+# Headers by which proxies tell an app who a user is; from a client, a lie in every spelling.
+IDENTITY_HEADERS: Final = frozenset(
+    {
+        b"remote-user",
+        b"remote-name",
+        b"remote-email",
+        b"remote-groups",
+        b"x-remote-user",
+        b"x-auth-user",
+        b"x-auth-scopes",
+        b"x-authenticated-user",
+        b"x-forwarded-user",
+        b"x-user-id",
+    }
+)
+_AUTHORIZATION: Final = b"authorization"
+_COOKIE: Final = b"cookie"
+_AGENT: Final = b"user-agent"
+_IDENTITY: Final = b"identity"
+_OTHER: Final = b""
+
+_DASHED: Final = bytes.maketrans(b"_", b"-")
+_LONGEST_NAME_BYTES: Final = 64
+_MOST_NAMES: Final = 512  # header names remembered: programs send dozens, hostile ones any number
+_NOBODY: Final[frozenset[str]] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Places:
+    """Where credentials may be, and how requests are read; built once from the settings.
+
+    `headers` has every header that carries a credential by its lower-case name, `cookies` and
+    `queries` those of the issuers in the order they are configured. `roles` remembers what each
+    header name seen so far means: a memo, the only part that changes.
+    """
+
+    headers: Mapping[bytes, Schemes]
+    session_cookie: bytes
+    cookies: Mapping[bytes, frozenset[str]]
+    queries: Mapping[bytes, frozenset[str]]
+    prefixes: tuple[bytes, ...]
+    allowed_origins: frozenset[bytes]
+    room: int
+    routes: RouteTable
+    reader: CookieReader
+    roles: dict[bytes, bytes] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """The places that the settings name. `Authorization: Bearer` is always one."""
+        headers: dict[bytes, dict[bytes, frozenset[str]]] = {_AUTHORIZATION: {b"bearer": _NOBODY}}
+        cookies: dict[bytes, frozenset[str]] = {}
+        queries: dict[bytes, frozenset[str]] = {}
+        for issuer in settings.issuers:
+            for place in issuer.transport:
+                table, key = _row(place, headers, cookies, queries)
+                table[key] = table.get(key, _NOBODY) | {issuer.id}
+        session_cookie = settings.cookie.effective_name.encode()
+        tokens = settings.tokens
+        return cls(
+            headers=headers,
+            session_cookie=session_cookie,
+            cookies=cookies,
+            queries=queries,
+            prefixes=(
+                b"%b_" % tokens.session_prefix.encode(),
+                b"%b_" % tokens.api_prefix.encode(),
+            ),
+            allowed_origins=frozenset(origin.encode() for origin in settings.http.allowed_origins),
+            room=settings.http.max_credential_bytes,
+            routes=RouteTable.of(settings.routes),
+            reader=CookieReader.of([session_cookie, *cookies]),
+        )
+
+    def role(self, name: bytes) -> bytes:
+        """What a header called `name` is to us; the empty one is none of our business."""
+        plain = name[: _LONGEST_NAME_BYTES + 1].lower().translate(_DASHED)
+        if plain in self.headers or plain in {_COOKIE, _AGENT}:
+            role = plain
+        else:
+            role = _IDENTITY if plain in IDENTITY_HEADERS else _OTHER
+        if len(self.roles) < _MOST_NAMES and len(name) <= _LONGEST_NAME_BYTES:
+            self.roles[name] = role
+        return role
+
+
+def find(
+    places: Places,
+    headers: RawHeaders,
+    *,
+    method: str,
+    path: str,
+    mount: str = "",
+    query: bytes = b"",
+    ip: str | None = None,
+) -> tuple[Presented | None, bool]:
+    """What a request presents, None if nothing; and whether a client sent identity headers.
+
+    Args:
+        headers: as they came, repeated lines included.
+        method: as sent; of a WebSocket handshake anything that is not a safe method.
+        path, mount: the path the client asked for, and how much of its beginning leads to the app.
+        query: the raw query string; read only where an issuer's transport says so.
+        ip: the peer's address.
+    """
+    roles, lies, agent, authorization = places.roles, False, None, None
+    lines: list[bytes] = []
+    more: list[tuple[bytes, bytes]] = []
+    for name, value in headers:
+        role = roles.get(name)
+        if role is None:
+            role = places.role(name)
+        if not role:
+            continue
+        if role == _AGENT:
+            agent = value
+        elif role == _AUTHORIZATION and authorization is None:
+            authorization = value
+        elif role == _COOKIE:
+            lines.append(value)
+        elif role == _IDENTITY:
+            lies = True
+        else:
+            more.append((role, value))
+
+    header = fault = session_cookie = legacy = None
+    is_foreign = False
+    if authorization is not None or more:
+        if authorization is not None:
+            more.insert(0, (_AUTHORIZATION, authorization))
+        header, fault, is_foreign = _headers(places, more)
+    if lines:
+        session_cookie, legacy, repeated = _cookies(places, lines)
+        fault = fault or repeated
+    if places.queries and query:
+        parameter, repeated = _parameter(places, query)
+        legacy, fault = legacy or parameter, fault or repeated
+    if not (header or session_cookie or legacy or fault or is_foreign):
+        return None, lies
+
+    is_forged = False
+    if session_cookie is not None or (legacy is not None and legacy.place == "cookie"):
+        is_forged = forged(
+            method=method,
+            sec_fetch_site=value_of(headers, b"sec-fetch-site"),
+            origin=value_of(headers, b"origin"),
+            host=value_of(headers, b"host"),
+            allowed_origins=places.allowed_origins,
+        )
+    presented = Presented(
+        header=header,
+        session_cookie=session_cookie,
+        legacy=legacy,
+        foreign_header=is_foreign,
+        fault=fault,
+        route=_route(places, path, mount),
+        forged=is_forged,
+        path=path,
+        user_agent=None if agent is None else agent.decode("latin-1"),
+        ip=ip,
+    )
+    return presented, lies
+
+
+def value_of(headers: RawHeaders, name: bytes) -> bytes | None:
+    """The value of a header, several lines joined by a comma; None where there is none."""
+    values = [value for key, value in headers if key.lower() == name]
+    return b",".join(values) if values else None
+
+
+def clean(places: Places, headers: RawHeaders) -> list[tuple[bytes, bytes]]:
+    """The headers without those by which a client says who it is."""
+    return [line for line in headers if places.role(line[0]) != _IDENTITY]
+
+
+def clear(
+    places: Places, headers: RawHeaders, *, cookies: frozenset[bytes], explicit: bool
+) -> list[tuple[bytes, bytes]]:
+    """The headers without credentials that the app must not see; all else byte for byte.
+
+    Args:
+        cookies: names of the cookies to take out.
+        explicit: whether headers that carry a credential go too. Foreign ones stay.
+    """
+    kept: list[tuple[bytes, bytes]] = []
+    for name, value in headers:
+        role = places.role(name)
+        if role == _COOKIE:
+            rest = places.reader.without(value, cookies)
+            if rest:
+                kept.append((name, rest))
+        elif not (explicit and role in places.headers and _read(places, role, value)):
+            kept.append((name, value))
+    return kept
+
+
+def clear_query(places: Places, query: bytes) -> bytes:
+    """The query string without the parameters that carry a credential."""
+    parts = query.split(b"&")
+    return b"&".join(part for part in parts if _parameter_name(part) not in places.queries)
+
+
+def _row(
+    place: Transport,
+    headers: dict[bytes, dict[bytes, frozenset[str]]],
+    cookies: dict[bytes, frozenset[str]],
+    queries: dict[bytes, frozenset[str]],
+) -> tuple[dict[bytes, frozenset[str]], bytes]:
+    if place.header is not None:
+        name = place.header.lower().encode().translate(_DASHED)
+        return headers.setdefault(name, {}), (place.scheme or "").lower().encode()
+    if place.cookie is not None:
+        return cookies, place.cookie.encode()
+    return queries, (place.query or "").encode()
+
+
+def _headers(
+    places: Places, lines: list[tuple[bytes, bytes]]
+) -> tuple[Credential | None, Reason | None, bool]:
+    if len(lines) == 1:  # as a rule
+        role, line = lines[0]
+        only = _read(places, role, line)
+        if isinstance(only, Credential):
+            return only, None, False
+        return None, only, only is None and role == _AUTHORIZATION and bool(line.strip())
+
+    readings = [_read(places, role, line) for role, line in lines]
+    is_foreign = any(
+        role == _AUTHORIZATION and reading is None
+        for (role, _), reading in zip(lines, readings, strict=True)
+    )
+    fault = next((reading for reading in readings if isinstance(reading, Reason)), None)
+    found = [reading for reading in readings if isinstance(reading, Credential)]
+    # Of headers with different names one may be another program's key, but only one can be ours.
+    likely = [one for one in found if is_likely(one.value, places.prefixes)]
+    if len({role for role, _ in lines}) < len(lines) or len({one.value for one in likely}) > 1:
+        fault = Reason.REPEATED_CREDENTIAL
+    likely.sort(key=lambda one: not one.value.startswith(places.prefixes))
+    return next(iter(likely or found), None), fault, is_foreign
+
+
+def _read(places: Places, role: bytes, line: bytes) -> Credential | Reason | None:
+    return read(line, places.headers[role], prefixes=places.prefixes, room=places.room)
+
+
+def _cookies(
+    places: Places, lines: list[bytes]
+) -> tuple[Credential | None, Credential | None, Reason | None]:
+    values = places.reader.read(lines)
+    if not values:
+        return None, None, None
+    repeated = any(len(different) > 1 for different in values.values())
+    fault = Reason.REPEATED_CREDENTIAL if repeated else None
+    ours = next(iter(values.get(places.session_cookie, ())), None)
+    legacy = next(
+        (
+            Credential(value, "cookie", issuers)
+            for name, issuers in places.cookies.items()
+            for value in values.get(name, ())
+        ),
+        None,
+    )
+    return (None if ours is None else Credential(ours, "cookie")), legacy, fault
+
+
+def _parameter(places: Places, query: bytes) -> tuple[Credential | None, Reason | None]:
+    values: dict[bytes, set[bytes]] = {}
+    for part in query.split(b"&"):
+        name = _parameter_name(part)
+        value = unquote_to_bytes(part.partition(b"=")[2])
+        if name in places.queries and value:
+            values.setdefault(name, set()).add(value)
+    for name, issuers in places.queries.items():
+        if found := values.get(name):
+            fault = Reason.REPEATED_CREDENTIAL if len(found) > 1 else None
+            return Credential(min(found), "query", issuers), fault
+    return None, None
+
+
+def _parameter_name(part: bytes) -> bytes:
+    return unquote_to_bytes(part.partition(b"=")[0])
+
+
+def _route(places: Places, path: str, mount: str) -> Route | None:
+    routes = places.routes
+    if mount and path.startswith(mount):
+        return routes.kind(path[len(mount) :]) or routes.kind(path)
+    return routes.kind(path)
