@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final, cast
 
+from migrator.stores import redis_clients
 from migrator.stores.redis_clients import (
     BlockingClient,
     blocking_client,
@@ -73,10 +74,12 @@ class Hints:
         """Give up the connection."""
         pubsub, client = self._pubsub, self._client
         self._pubsub = self._client = None
-        for held in (pubsub, client):
-            if held is not None:
-                with suppress(Exception):
-                    held.close()
+        with suppress(Exception):
+            if pubsub is not None:
+                pubsub.close()
+        with suppress(Exception):
+            if client is not None:
+                redis_clients.close(client)
 
     def _listens(self) -> bool:
         if self._pubsub is not None:

@@ -28,7 +28,7 @@ from urllib.parse import quote
 import redis.exceptions as broken
 
 from migrator.core.interfaces import Found, Tombstone
-from migrator.stores import entries
+from migrator.stores import entries, redis_clients
 from migrator.stores.breaker import Breaker
 from migrator.stores.hints import Hints as Hints
 from migrator.stores.hints import channel_of
@@ -220,7 +220,7 @@ class BlockingRedis:
         client, self._client = self._client, None
         if client is not None and self._pid == os.getpid():
             with suppress(Exception):
-                client.close()
+                redis_clients.close(client)
 
     def _bury(self, digests: Sequence[bytes], client: BlockingClient) -> None:
         pipeline = client.pipeline(transaction=False)
@@ -391,4 +391,4 @@ class _OfLoop:
             forget()
             with suppress(Exception):
                 async with asyncio.timeout(self._budget_s):
-                    await self.client.aclose()
+                    await redis_clients.aclose(self.client)

@@ -197,9 +197,20 @@ def blocking_client(address: Address, *, budget_s: float, connections: int) -> B
         sentinel = _of.Sentinel(address.nodes, sentinel_kwargs=_to_sentinels(options), **options)
         ours = _SentinelTls if tls else _SentinelTcp
         return cast("redis.Redis", sentinel.master_for(address.service, connection_class=ours))
+    # Only where its first node comes as a URL does it take a connection class of ours.
+    del options["ssl"]
     options["connection_class"] = _Tls if tls else _Tcp
-    nodes = [_of.cluster.ClusterNode(*node) for node in address.nodes]
-    return RedisCluster(startup_nodes=nodes, **options)
+    (host, port), *others = address.nodes
+    place = f"redis://[{host}]:{port}" if ":" in host else f"redis://{host}:{port}"
+    nodes = [_of.cluster.ClusterNode(*node) for node in others]
+    return RedisCluster(url=place, startup_nodes=nodes, **options)
+
+
+def close(client: BlockingClient) -> None:
+    """Close a client of ours, and those to its sentinels, which its own close forgets."""
+    client.close()
+    for sentinel in _sentinels_of(client):
+        sentinel.close()
 
 
 # ---- async -------------------------------------------------------------------------------------
@@ -220,6 +231,13 @@ def async_client(address: Address, *, budget_s: float, connections: int) -> Asyn
         return cast("redis.asyncio.Redis", sentinel.master_for(address.service))
     nodes = [AsyncClusterNode(*node) for node in address.nodes]
     return AsyncRedisCluster(startup_nodes=nodes, **options)
+
+
+async def aclose(client: AsyncClient) -> None:
+    """Close a client of ours, and those to its sentinels, which its own close forgets."""
+    await client.aclose()
+    for sentinel in _sentinels_of(client):
+        await sentinel.aclose()
 
 
 # ---- both --------------------------------------------------------------------------------------
@@ -253,3 +271,8 @@ def _to_sentinels(options: _Options) -> _Options:
     theirs = {name: options.pop(f"sentinel_{name}", None) for name in ("username", "password")}
     shared = {name: options[name] for name in options.keys() - {*theirs, "db", "max_connections"}}
     return {**shared, **theirs}
+
+
+def _sentinels_of(client: BlockingClient | AsyncClient) -> list[Any]:
+    manager = getattr(getattr(client, "connection_pool", None), "sentinel_manager", None)
+    return list(manager.sentinels) if manager is not None else []
