@@ -201,7 +201,7 @@ class Verifier:
         return Refused(furthest if candidates else Reason.UNKNOWN_ISSUER)
 
     def exp_of(self, credential: bytes) -> datetime | None:
-        """When a token that the app itself has just issued ends, by its own word; None: unknown."""
+        """When a token that the app has just issued ends, by its own word; None: unknown."""
         read = self._read(credential, padded=False)
         exp = None if isinstance(read, Reason) else facts.seconds(read.get("exp"))
         return None if exp is None else facts.moment(exp)

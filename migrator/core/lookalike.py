@@ -46,9 +46,8 @@ def resembles_jwt(credential: bytes) -> bool:
             for at in range(4)
         ):
             return True
-        if len(segments) > 1 and all(
-            _decoded(segment).lstrip(_JSON_SPACE)[:1] == b"{" for segment in segments[:2]
-        ):
+        # Whatever its header: what stands in the middle is an object of claims.
+        if len(segments) > 1 and _decoded(segments[1]).lstrip(_JSON_SPACE)[:1] == b"{":
             return True
     return False
 

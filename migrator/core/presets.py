@@ -186,8 +186,8 @@ _ALL: Final = (
             ),
             Hazard(
                 "reset-tokens",
-                "The template's password resets are signed with the same secret and differ by their "
-                "nbf alone, which a login must not have here: keep that rule.",
+                "The template's password resets are signed with the same secret and differ by "
+                "their nbf alone, which a login must not have here: keep that rule.",
             ),
             Hazard(
                 "status-codes",
