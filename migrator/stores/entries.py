@@ -78,7 +78,10 @@ def _found(digest: bytes, record: object) -> Found:
     if not isinstance(record, dict) or record.keys() != _NAMES:
         raise TypeError
     read_at = _time(record["read_at"])
-    values = {name: field.parse(record[name]) for name, field in _FIELDS.items()}
+    values: dict[str, Any] = {
+        name: None if record[name] is None and field.optional else field.read(record[name])
+        for name, field in _FIELDS.items()
+    }
     return Found(digest=digest, session=Session(**values), read_at=read_at)
 
 
@@ -90,9 +93,6 @@ class _Field:
     write: Callable[[Any], object]
     read: Callable[[object], Any]
     optional: bool = False
-
-    def parse(self, value: object) -> Any:
-        return None if value is None and self.optional else self.read(value)
 
 
 def _refuse(_: str) -> object:
@@ -123,7 +123,7 @@ def _time(value: object) -> datetime:
     moment = datetime.fromisoformat(_text(value))
     if moment.tzinfo is None:
         raise ValueError
-    return moment.astimezone(UTC)
+    return moment if moment.tzinfo is UTC else moment.astimezone(UTC)
 
 
 def _claims(value: object) -> dict[str, object]:

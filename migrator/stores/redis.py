@@ -22,14 +22,12 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Final, Literal, TypeVar
+from typing import Final, TypeVar
 from urllib.parse import quote
-
-import redis.exceptions as broken
 
 from migrator.core.interfaces import Found, Tombstone
 from migrator.stores import entries, redis_clients
-from migrator.stores.breaker import Breaker
+from migrator.stores.faults import Crowded, Health
 from migrator.stores.hints import Hints as Hints
 from migrator.stores.hints import channel_of
 from migrator.stores.redis_clients import (
@@ -45,74 +43,12 @@ TOMBSTONE_MS: Final = 120_000  # twice the longest life of an entry
 _AT_ONCE: Final = 500  # tombstones in one pipeline: some 60 KB
 _HINT_KINDS: Final = 100  # a hint is a nudge; the feed itself says everything
 
-Fault = Literal[
-    "timeout",  # no answer within the budget
-    "unreachable",  # no connection, or it broke
-    "not_allowed",  # the password or the ACL is wrong
-    "crowded",  # every connection was taken
-    "answered_error",  # read-only, out of memory, older than 6.2
-    "unexpected",  # the client raised something else
-    "crossed",  # the reply belonged to another question
-    "unreadable",  # not an entry of this version
-    "uncachable",  # too large, or not to be said in JSON
-    "skipped",  # not asked: the breaker is open
-]
-
 _T = TypeVar("_T")
 
 
 def namespace_of(*, environment: str, app: str, schema: str) -> str:
     """What every key of one deployment begins with; two deployments never share one."""
     return ":".join(("migrator", *(quote(part, safe="") for part in (environment, app, schema))))
-
-
-class _Health:
-    """What one process knows of its Redis: the breaker, and a count of each fault."""
-
-    __slots__ = ("_lock", "breaker", "faults")
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self.breaker = Breaker(clock)
-        self.faults: dict[str, int] = {}
-        self._lock = threading.Lock()
-
-    def count(self, fault: Fault, number: int = 1) -> None:
-        with self._lock:
-            self.faults[fault] = self.faults.get(fault, 0) + number
-
-    def allows(self) -> bool:
-        if self.breaker.allows():
-            return True
-        self.count("skipped")
-        return False
-
-    def failed(self, error: Exception) -> None:
-        fault = _fault_of(error)
-        self.count(fault)
-        if fault == "answered_error":
-            self.breaker.succeeded()  # it is there and quick, only not willing
-        elif fault != "crowded":
-            self.breaker.failed()
-
-
-def _fault_of(error: Exception) -> Fault:
-    # BlockingConnectionPool has no class of its own for "none became free".
-    if str(error) == "No connection available.":
-        return "crowded"
-    return next((fault for kind, fault in _FAULTS if isinstance(error, kind)), "unexpected")
-
-
-_FAULTS: Final[tuple[tuple[type[Exception], Fault], ...]] = (  # the first that fits
-    (broken.TimeoutError, "timeout"),
-    (TimeoutError, "timeout"),
-    (broken.AuthenticationError, "not_allowed"),
-    (broken.AuthorizationError, "not_allowed"),
-    (broken.MaxConnectionsError, "crowded"),
-    (broken.ClusterError, "unreachable"),
-    (broken.ConnectionError, "unreachable"),
-    (OSError, "unreachable"),
-    (broken.ResponseError, "answered_error"),
-)
 
 
 class _Keys:
@@ -168,8 +104,9 @@ class BlockingRedis:
         self._keys = _Keys(namespace, entry_seconds)
         self._budget_s = budget_s
         self._connections = connections
-        self._health = _Health(clock)
+        self._health = Health(clock)
         self._client: BlockingClient | None = None
+        self._room = threading.Semaphore(connections)
         self._pid = os.getpid()
         self._inherited: list[BlockingClient | None] = []
 
@@ -230,8 +167,9 @@ class BlockingRedis:
 
     def _ask(self, act: Callable[[BlockingClient], _T]) -> _T | None:
         try:
-            with deadline(self._budget_s):
-                answer = act(self._current())
+            client = self._current()
+            with _Place(self._room, self._budget_s / 2), deadline(self._budget_s):
+                answer = act(client)
         except Exception as error:  # noqa: BLE001 - whatever it was, a cache never fails a request
             self._health.failed(error)
             return None
@@ -243,12 +181,30 @@ class BlockingRedis:
             # The parent's sockets: kept and never touched, for closing them would end its TLS.
             self._inherited.append(self._client)
             self._client, self._pid = None, os.getpid()
+            self._room = threading.Semaphore(self._connections)
         client = self._client
         if client is None:
             client = self._client = blocking_client(
                 self._address, budget_s=self._budget_s, connections=self._connections
             )
         return client
+
+
+class _Place:
+    """One of so many places at once. Raises Crowded where none becomes free in time."""
+
+    __slots__ = ("_room", "_wait_s")
+
+    def __init__(self, room: threading.Semaphore, wait_s: float) -> None:
+        self._room = room
+        self._wait_s = wait_s
+
+    def __enter__(self) -> None:
+        if not self._room.acquire(timeout=self._wait_s):
+            raise Crowded
+
+    def __exit__(self, *_: object) -> None:
+        self._room.release()
 
 
 class AsyncRedis:
@@ -270,7 +226,7 @@ class AsyncRedis:
         self._keys = _Keys(namespace, entry_seconds)
         self._budget_s = budget_s
         self._connections = connections
-        self._health = _Health(clock)
+        self._health = Health(clock)
         # Not by weak reference: a client's transports hold its loop, so the entry would never go.
         self._clients: dict[asyncio.AbstractEventLoop, _OfLoop] = {}
         self._pid = os.getpid()
@@ -331,16 +287,22 @@ class AsyncRedis:
         await pipeline.execute()
 
     async def _ask(self, act: Callable[[AsyncClient], Awaitable[_T]]) -> _T | None:
+        held = await self._current()
+        entered = False
         try:
-            async with asyncio.timeout(self._budget_s):
-                answer = await act(await self._current())
+            async with asyncio.timeout(self._budget_s), held.room:
+                entered = True
+                answer = await act(held.client)
+        except TimeoutError as error:
+            self._health.failed(error if entered else Crowded())
+            return None
         except Exception as error:  # noqa: BLE001 - whatever it was, a cache never fails a request
             self._health.failed(error)
             return None
         self._health.breaker.succeeded()
         return answer
 
-    async def _current(self) -> AsyncClient:
+    async def _current(self) -> _OfLoop:
         if self._pid != os.getpid():
             self._inherited.append(self._clients)  # as BlockingRedis: kept and never touched
             self._clients, self._pid = {}, os.getpid()
@@ -354,9 +316,10 @@ class AsyncRedis:
                     self._address, budget_s=self._budget_s, connections=self._connections
                 ),
                 self._budget_s,
+                asyncio.Semaphore(self._connections),
             )
             await held.watch(lambda: self._clients.pop(loop, None))
-        return held.client
+        return held
 
 
 class _OfLoop:
@@ -367,10 +330,11 @@ class _OfLoop:
     and never asked for a second value, is told.
     """
 
-    __slots__ = ("_budget_s", "_waiting", "client")
+    __slots__ = ("_budget_s", "_waiting", "client", "room")
 
-    def __init__(self, client: AsyncClient, budget_s: float) -> None:
+    def __init__(self, client: AsyncClient, budget_s: float, room: asyncio.Semaphore) -> None:
         self.client = client
+        self.room = room
         self._budget_s = budget_s
         self._waiting: AsyncGenerator[None, None] | None = None
 

@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias, cast
 
@@ -100,17 +98,25 @@ def _node(text: str, default_port: int) -> tuple[str, int]:
 _until = threading.local()  # `.at`: when the operation this thread is in has to be over
 
 
-@contextmanager
-def deadline(budget_s: float) -> Iterator[None]:
+class deadline:  # noqa: N801 - a context manager, spelt as one; a generator costs twice as much
     """Bound everything that blocking clients of ours read or send within the block.
 
     A socket timeout starts anew with every chunk: a reply that drips in would never be over.
     """
-    _until.at = time.monotonic() + budget_s
-    try:
-        yield
-    finally:
+
+    __slots__ = ("_budget_s",)
+
+    def __init__(self, budget_s: float) -> None:
+        self._budget_s = budget_s
+
+    def __enter__(self) -> None:
+        _until.at = time.monotonic() + self._budget_s
+
+    def __exit__(self, *_: object) -> None:
         _until.at = None
+
+
+_NEARLY: Final = 0.8  # so much left is the whole budget: most replies need no change of timeouts
 
 
 class _BoundedSocket:
@@ -140,7 +146,7 @@ class _BoundedSocket:
         left = at - time.monotonic()
         if left <= 0:
             raise TimeoutError
-        if usual is not None and usual <= left:
+        if usual is not None and _NEARLY * usual <= left:
             return act(*args)
         self._sock.settimeout(left)
         try:
@@ -190,7 +196,7 @@ def blocking_client(address: Address, *, budget_s: float, connections: int) -> B
     if address.form == "single":
         usual = options.get("connection_class", Connection)
         options["connection_class"] = _BOUNDED[usual]
-        return redis.Redis.from_pool(_of.BlockingConnectionPool(**options))
+        return redis.Redis.from_pool(redis.ConnectionPool(**options))
     _without_place(options)
     tls = options["ssl"] = address.uses_tls
     if address.form == "sentinel":
@@ -222,7 +228,7 @@ def async_client(address: Address, *, budget_s: float, connections: int) -> Asyn
     options = _options(address, retry, budget_s=budget_s, connections=connections)
     if address.form == "single":
         options["connection_class"] = _ASYNC[options.get("connection_class", Connection)]
-        return redis.asyncio.Redis.from_pool(_of.asyncio.BlockingConnectionPool(**options))
+        return redis.asyncio.Redis.from_pool(redis.asyncio.ConnectionPool(**options))
     _without_place(options)
     options["ssl"] = address.uses_tls
     if address.form == "sentinel":
@@ -245,7 +251,7 @@ async def aclose(client: AsyncClient) -> None:
 
 def _options(address: Address, retry: object, *, budget_s: float, connections: int) -> _Options:
     """What the URL says, overruled by what must not be otherwise."""
-    options = {
+    return {
         **_of.connection.parse_url(address.plain),
         "retry": retry,
         "socket_timeout": budget_s,
@@ -255,10 +261,6 @@ def _options(address: Address, retry: object, *, budget_s: float, connections: i
         "decode_responses": False,
         "max_connections": connections,
     }
-    if address.form == "single":
-        # Waits half the budget for a free connection, so that a crowd is not taken for an outage.
-        options["timeout"] = budget_s / 2
-    return options
 
 
 def _without_place(options: _Options) -> None:

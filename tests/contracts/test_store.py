@@ -185,12 +185,12 @@ def world(request: pytest.FixtureRequest) -> Iterator[World]:
     if request.param == "blocking postgres":
         blocking = BlockingDriver(url, budget_s=20)
         yield World(Postgres(blocking, "migrator"), InPostgres(url), drive)
-        drive(blocking.close())
+        blocking.close()
         return
     with asyncio.Runner() as runner:
         driver = AsyncDriver(url, budget_s=20)
         yield World(Postgres(driver, "migrator"), InPostgres(url), runner.run)
-        runner.run(driver.close())
+        driver.close()
 
 
 def a_session(subject: str = "1", **more: Any) -> Session:

@@ -417,19 +417,35 @@ def test_a_reply_that_drips_in_is_cut_off_at_the_budget() -> None:
         cache.close()
 
 
-def test_a_crowd_is_not_taken_for_an_outage(own_redis: Redis) -> None:
-    cache = BlockingRedis(own_redis.url, namespace="t", budget_s=0.4, connections=1)
+def test_a_crowd_is_not_taken_for_an_outage(make: Make, own_redis: Redis) -> None:
+    """Who finds every connection taken asks the store, and the next one asks Redis again."""
+    rig, found = make(own_redis.url, budget_s=0.5, connections=1), a_found()
+    rig.fill(found)
+    if isinstance(rig.cache, BlockingRedis):
+        rig.cache._room.acquire()
+        assert [rig.get(found.digest) for _ in range(4)] == [None] * 4
+        rig.cache._room.release()
+    else:
+        (held,) = rig.cache._clients.values()
+        rig.run(held.room.acquire())
+        assert [rig.get(found.digest) for _ in range(4)] == [None] * 4
+        held.room.release()
+    assert rig.get(found.digest) == found
+    assert rig.cache.faults == {"crowded": 4}
+
+
+def test_a_burst_beyond_the_connections_waits_its_turn(own_redis: Redis) -> None:
     found = a_found()
-    drive(cache.fill(found))
-    client = cache._client
-    assert isinstance(client, redis.Redis)
-    held = client.connection_pool.get_connection()
-    for _ in range(4):
-        assert drive(cache.get(found.digest)) is None
-    client.connection_pool.release(held)
-    assert drive(cache.get(found.digest)) == found
-    assert cache.faults == {"crowded": 4}
-    cache.close()
+
+    async def burst() -> tuple[list[object], dict[str, int]]:
+        cache = AsyncRedis(own_redis.url, namespace="t", budget_s=20, connections=4)
+        await cache.fill(found)
+        got = await asyncio.gather(*(cache.get(found.digest) for _ in range(300)))
+        return list(got), cache.faults
+
+    assert asyncio.run(burst()) == ([found] * 300, {})
+    with redis.Redis.from_url(own_redis.url) as raw:
+        assert int(raw.info("stats")["total_connections_received"]) < 4 + 10
 
 
 # ---- threads, forks and loops -----------------------------------------------------------------
