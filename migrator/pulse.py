@@ -135,19 +135,21 @@ class Pulse:
 
     def _start(self) -> None:
         with self._starting:
-            if self._thread is None and not self._stop.is_set():
+            if self._thread is None:
                 self._thread = threading.Thread(
                     target=self._run, name="migrator-pulse", daemon=True
                 )
                 self._thread.start()
 
     def stop(self) -> None:
-        """Flush what is buffered, end the lease, and end the thread."""
-        self._stop.set()
-        thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
-            thread.join(_STOP_S)
-        self._node.recent.clear()
+        """Flush what is buffered, end the lease, and end the thread; `ensure` begins anew."""
+        with self._starting:
+            self._stop.set()
+            if self._thread is not None:
+                self._thread.join(_STOP_S)
+            self._node.recent.clear()
+            self._thread, self._stop = None, threading.Event()
+            self._reset()
 
     def after_fork(self) -> None:
         """Begin anew in a child: what the parent remembers and counts is the parent's."""
@@ -159,10 +161,11 @@ class Pulse:
         self._reset()
 
     def _run(self) -> None:
-        hints = self._make_hints(self._stop)
-        while not self._stop.is_set():
+        stop = self._stop
+        hints = self._make_hints(stop)
+        while not stop.is_set():
             self.beat()
-            if not self._stop.is_set():
+            if not stop.is_set():
                 time.sleep(_LEAST_GAP_S)
                 hints.wait(self._rhythm.poll_s)
         hints.close()

@@ -123,7 +123,7 @@ class _House:
         self._drivers: list[BlockingDriver | AsyncDriver] = []
         self.pulse = _pulse_of(settings, self.node) if pulse else None
         if self.pulse is not None:
-            self.node.wake = self.pulse.ensure
+            self.node.wake, self.node.sleep = self.pulse.ensure, self.pulse.stop
 
     def flow(self, kind: type[_F], *, blocks: bool, resolve: Resolver | None) -> _F:
         store, cache = self._stores_of(blocks=blocks)

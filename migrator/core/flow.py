@@ -87,18 +87,19 @@ class Node:
     `rollout` is None until it was read once, and then never again: an outage keeps the last phase.
     """
 
-    __slots__ = ("clock", "recent", "rollout", "usage", "wake")
+    __slots__ = ("clock", "recent", "rollout", "sleep", "usage", "wake")
 
     def __init__(self, *, recent: Recent, usage: Usage, clock: DatabaseClock) -> None:
         self.recent = recent
         self.usage = usage
         self.clock = clock
         self.rollout: Rollout | None = None
-        self.wake: Callable[[], None] = _asleep
+        self.wake: Callable[[], None] = _without_pulse
+        self.sleep: Callable[[], None] = _without_pulse
 
 
-def _asleep() -> None:
-    """Do nothing: this process has no pulse."""
+def _without_pulse() -> None:
+    """Nothing to start or stop: this process has no pulse."""
 
 
 def run(flow: Coroutine[object, None, _T]) -> _T:

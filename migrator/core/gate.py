@@ -40,6 +40,10 @@ class _Admission(Swapping):
         admitted = self.recent.peek(credential.value, credential.issuers)
         return None if admitted is None else Outcome(admitted, credential.place)
 
+    def wake(self) -> None:
+        """See that this process has a pulse. Costs a comparison when it has."""
+        self.node.wake()
+
     def observed(self, path: str, outcome: Outcome, answered: int) -> None:
         """Take in how the app answered what we would have refused: `observe` compares."""
         verdict = outcome.verdict
@@ -156,6 +160,10 @@ class Gate(_Admission):
         """
         return run(self._admit(presented))
 
+    def close(self) -> None:
+        """Write what is buffered and end the pulse; the next request starts it again."""
+        self.node.sleep()
+
 
 class AsyncGate(_Admission):
     """The gate of an async app."""
@@ -167,3 +175,7 @@ class AsyncGate(_Admission):
             Unavailable: the store could not be asked (503, never 401).
         """
         return await self._admit(presented)
+
+    async def aclose(self) -> None:
+        """Write what is buffered and end the pulse; the next request starts it again."""
+        self.node.sleep()

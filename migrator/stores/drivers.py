@@ -26,6 +26,7 @@ from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy.engine import make_url
 
 from migrator.core.errors import Unavailable
+from migrator.core.flow import run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -170,6 +171,9 @@ class BlockingDriver:
         while (connection := self._pooled()) is not None:
             _discard(connection)
 
+    def __del__(self) -> None:
+        self.close()
+
 
 class _Attempt:
     """One connection being made in a thread of its own."""
@@ -234,6 +238,7 @@ class AsyncDriver:
         loop = asyncio.get_running_loop()
         pool = self._pools.get(loop)
         if pool is None:
+            self._let_go_of_closed_loops()
             pool = self._pools[loop] = _LoopPool(self._room)
         deadline = loop.time() + self._budget_s
         try:
@@ -245,6 +250,10 @@ class AsyncDriver:
             return await self._run(pool, steps, loop, deadline)
         finally:
             pool.slots.release()
+
+    def _let_go_of_closed_loops(self) -> None:
+        for loop in [loop for loop in self._pools if loop.is_closed()]:
+            self._pools.pop(loop).close()
 
     async def _run(
         self,
@@ -303,7 +312,7 @@ class _LoopPool:
     def close(self) -> None:
         while self.idle:
             with suppress(psycopg.Error):
-                self.idle.pop().pgconn.finish()
+                run(self.idle.pop().close())  # it only looks async: nothing in it suspends
 
     def __del__(self) -> None:
         self.close()  # its loop is gone, and nobody is left to await one
