@@ -78,10 +78,14 @@ class Places:
             for place in issuer.transport:
                 table, key = _row(place, headers, cookies, queries)
                 table[key] = table.get(key, _NOBODY) | {issuer.id}
+        spelt = {
+            name: schemes | {scheme.title(): issuers for scheme, issuers in schemes.items()}
+            for name, schemes in headers.items()
+        }
         session_cookie = settings.cookie.effective_name.encode()
         tokens = settings.tokens
         return cls(
-            headers=headers,
+            headers=spelt,
             session_cookie=session_cookie,
             cookies=cookies,
             queries=queries,
@@ -131,10 +135,11 @@ def find(
     more: list[tuple[bytes, bytes]] = []
     for name, value in headers:
         role = roles.get(name)
-        if role is None:
-            role = places.role(name)
         if not role:
-            continue
+            if role is None:
+                role = places.role(name)
+            if not role:
+                continue
         if role == _AGENT:
             agent = value
         elif role == _AUTHORIZATION and authorization is None:
@@ -148,9 +153,15 @@ def find(
 
     header = fault = session_cookie = legacy = None
     is_foreign = False
-    if authorization is not None or more:
+    if authorization is not None and not more:  # as a rule
+        only = _read(places, _AUTHORIZATION, authorization)
+        if isinstance(only, Credential):
+            header = only
+        else:
+            fault, is_foreign = only, only is None and bool(authorization.strip())
+    elif more:
         if authorization is not None:
-            more.insert(0, (_AUTHORIZATION, authorization))
+            more.append((_AUTHORIZATION, authorization))
         header, fault, is_foreign = _headers(places, more)
     if lines:
         session_cookie, legacy, repeated = _cookies(places, lines)
@@ -176,7 +187,7 @@ def find(
         legacy=legacy,
         foreign_header=is_foreign,
         fault=fault,
-        route=_route(places, path, mount),
+        route=_route(places, path, mount) if mount else places.routes.kind(path),
         forged=is_forged,
         path=path,
         user_agent=None if agent is None else agent.decode("latin-1"),
@@ -240,17 +251,10 @@ def _row(
 def _headers(
     places: Places, lines: list[tuple[bytes, bytes]]
 ) -> tuple[Credential | None, Reason | None, bool]:
-    if len(lines) == 1:  # as a rule
-        role, line = lines[0]
-        only = _read(places, role, line)
-        if isinstance(only, Credential):
-            return only, None, False
-        return None, only, only is None and role == _AUTHORIZATION and bool(line.strip())
-
     readings = [_read(places, role, line) for role, line in lines]
     is_foreign = any(
-        role == _AUTHORIZATION and reading is None
-        for (role, _), reading in zip(lines, readings, strict=True)
+        role == _AUTHORIZATION and reading is None and bool(line.strip())
+        for (role, line), reading in zip(lines, readings, strict=True)
     )
     fault = next((reading for reading in readings if isinstance(reading, Reason)), None)
     found = [reading for reading in readings if isinstance(reading, Credential)]
@@ -306,6 +310,6 @@ def _parameter_name(part: bytes) -> bytes:
 
 def _route(places: Places, path: str, mount: str) -> Route | None:
     routes = places.routes
-    if mount and path.startswith(mount):
+    if path.startswith(mount):
         return routes.kind(path[len(mount) :]) or routes.kind(path)
     return routes.kind(path)

@@ -14,7 +14,10 @@ from migrator.core.presented import Credential
 from migrator.core.verdicts import Reason
 
 Schemes: TypeAlias = Mapping[bytes, frozenset[str]]
-"""Lower-case scheme → ids of the issuers that use it; the empty scheme: the line is the token."""
+"""Scheme → ids of the issuers that use it; the empty scheme: the line is the token.
+
+Every scheme is there in lower case; a usual spelling beside it is found faster.
+"""
 
 _LONGEST_SCHEME_BYTES: Final = 64
 _ROOM_BYTES: Final = (
@@ -23,6 +26,8 @@ _ROOM_BYTES: Final = (
 _SCHEME: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2
 _TOKEN68: Final = re.compile(rb"[0-9A-Za-z._~+/=-]+[ \t]*")  # RFC 9110 section 11.2
 _OPTIONAL_SPACE: Final = b" \t"
+# Looked for as numbers: that is four times as fast as looking for bytes.
+_SPACE, _TAB, _COMMA = b" \t,"
 
 
 def read(
@@ -34,6 +39,11 @@ def read(
         prefixes: what tokens of ours begin with.
         room: the longest credential that is looked into; a longer one goes to the gate as it is.
     """
+    scheme, _, rest = line.partition(b" ")
+    issuers = schemes.get(scheme) if scheme else None
+    if issuers is not None and rest and not (_SPACE in rest or _COMMA in rest or _TAB in rest):
+        return Credential(rest, "header", issuers)  # nearly always
+
     line = line.lstrip(_OPTIONAL_SPACE)
     scheme, _, rest = line.partition(b" ")
     issuers = schemes.get(scheme[: _LONGEST_SCHEME_BYTES + 1].lower()) if scheme else None
@@ -42,7 +52,7 @@ def read(
     token = rest.lstrip(b" ")
     if not token:
         return Reason.MALFORMED_REQUEST
-    if len(token) <= room and (b" " in token or b"," in token or b"\t" in token):
+    if len(token) <= room and (_SPACE in token or _COMMA in token or _TAB in token):
         fault = _fault(token, schemes, prefixes)
         if fault is not None:
             return fault

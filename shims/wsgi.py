@@ -223,4 +223,6 @@ def _raw(text: str) -> bytes:
 
 
 def _text(path: str) -> str:
+    if path.isascii():
+        return path
     return _raw(path).decode("utf-8", "replace")
