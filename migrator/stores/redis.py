@@ -19,6 +19,7 @@ import json
 import os
 import threading
 import time
+import weakref
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -104,11 +105,13 @@ class BlockingRedis:
         self._keys = _Keys(namespace, entry_seconds)
         self._budget_s = budget_s
         self._connections = connections
+        self._clock = clock
         self._health = Health(clock)
         self._client: BlockingClient | None = None
         self._room = threading.Semaphore(connections)
         self._pid = os.getpid()
         self._inherited: list[BlockingClient | None] = []
+        _renew_in_children(self)
 
     @property
     def faults(self) -> dict[str, int]:
@@ -178,16 +181,20 @@ class BlockingRedis:
 
     def _current(self) -> BlockingClient:
         if self._pid != os.getpid():
-            # The parent's sockets: kept and never touched, for closing them would end its TLS.
-            self._inherited.append(self._client)
-            self._client, self._pid = None, os.getpid()
-            self._room = threading.Semaphore(self._connections)
+            self._renew()
         client = self._client
         if client is None:
             client = self._client = blocking_client(
                 self._address, budget_s=self._budget_s, connections=self._connections
             )
         return client
+
+    def _renew(self) -> None:
+        # The parent's sockets: kept and never touched, for closing them would end its TLS.
+        self._inherited.append(self._client)
+        self._client, self._pid = None, os.getpid()
+        self._room = threading.Semaphore(self._connections)
+        self._health = Health(self._clock)
 
 
 class _Place:
@@ -226,11 +233,13 @@ class AsyncRedis:
         self._keys = _Keys(namespace, entry_seconds)
         self._budget_s = budget_s
         self._connections = connections
+        self._clock = clock
         self._health = Health(clock)
         # Not by weak reference: a client's transports hold its loop, so the entry would never go.
         self._clients: dict[asyncio.AbstractEventLoop, _OfLoop] = {}
         self._pid = os.getpid()
         self._inherited: list[object] = []
+        _renew_in_children(self)
 
     @property
     def faults(self) -> dict[str, int]:
@@ -287,9 +296,9 @@ class AsyncRedis:
         await pipeline.execute()
 
     async def _ask(self, act: Callable[[AsyncClient], Awaitable[_T]]) -> _T | None:
-        held = await self._current()
         entered = False
         try:
+            held = await self._current()
             async with asyncio.timeout(self._budget_s), held.room:
                 entered = True
                 answer = await act(held.client)
@@ -304,8 +313,7 @@ class AsyncRedis:
 
     async def _current(self) -> _OfLoop:
         if self._pid != os.getpid():
-            self._inherited.append(self._clients)  # as BlockingRedis: kept and never touched
-            self._clients, self._pid = {}, os.getpid()
+            self._renew()
         loop = asyncio.get_running_loop()
         held = self._clients.get(loop)
         if held is None:
@@ -320,6 +328,11 @@ class AsyncRedis:
             )
             await held.watch(lambda: self._clients.pop(loop, None))
         return held
+
+    def _renew(self) -> None:
+        self._inherited.append(self._clients)  # as BlockingRedis: kept and never touched
+        self._clients, self._pid = {}, os.getpid()
+        self._health = Health(self._clock)
 
 
 class _OfLoop:
@@ -356,3 +369,14 @@ class _OfLoop:
             with suppress(Exception):
                 async with asyncio.timeout(self._budget_s):
                     await redis_clients.aclose(self.client)
+
+
+def _renew_in_children(cache: BlockingRedis | AsyncRedis) -> None:
+    """A fork copies locks as they are: one that another thread held is never released there."""
+    alive = weakref.ref(cache)
+
+    def renew() -> None:
+        if (forked := alive()) is not None:
+            forked._renew()  # noqa: SLF001 - the same file's own
+
+    os.register_at_fork(after_in_child=renew)

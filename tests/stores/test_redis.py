@@ -516,6 +516,29 @@ def test_a_child_forked_from_a_running_loop_has_connections_of_its_own(redis_url
     assert cache.faults == {}
 
 
+def test_a_lock_held_while_forking_does_not_stop_the_child(redis_url: str) -> None:
+    """gunicorn forks its workers from a process that may have served already."""
+    cache = BlockingRedis(redis_url, namespace="t", budget_s=5)
+    digest = a_found().digest
+    drive(cache.bury([digest]))
+    with cache._health._lock, cache._health.breaker._lock:
+
+        def in_child() -> bool:
+            cache._health.count("crossed")
+            cache._health.breaker.failed()
+            return bool(drive(cache.get(digest)) == TOMBSTONE)
+
+        assert _in_a_fork(in_child)
+    cache.close()
+
+
+def test_a_url_that_no_client_can_be_made_of_fails_no_request(make: Make) -> None:
+    """`doctor` names it; the app goes on without a cache."""
+    rig = make("redis://127.0.0.1:1/0?no_such_option=1")
+    assert rig.get(bytes(32)) is None
+    assert rig.cache.faults == {"unexpected": 1}
+
+
 def test_a_loop_for_each_request_works_and_leaves_nothing_behind(redis_url: str) -> None:
     """Apps' test clients do this; a warning about an unclosed socket would fail their tests."""
     cache, found = AsyncRedis(redis_url, namespace="t", budget_s=5), a_found()
