@@ -172,7 +172,7 @@ def house(
     name = f"phase_{phase}"
     rig = Rig(postgres.create_database(name, migrated_template))
     rig.move("drain")
-    headers = {}
+    headers: dict[tuple[str, str], dict[str, str]] = {}
     for cohort, subject in SUBJECTS.items():
         headers |= {(kind, cohort): value for kind, value in credentials(rig, subject).items()}
     rig.move(phase, percent=PERCENT)
@@ -275,7 +275,7 @@ def described(seen: Seen) -> str:
         came = seen.body["authorization"] or seen.body["cookie"]
         return "app" if came else "anonymous"
     hands_out = "session-token" in seen.headers or "set-cookie" in seen.headers
-    return seen.body["via"] + ("+token" if hands_out else "")
+    return str(seen.body["via"]) + ("+token" if hands_out else "")
 
 
 def test_the_table_names_every_kind_once_for_every_phase() -> None:

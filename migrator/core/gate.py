@@ -52,7 +52,8 @@ class _Admission(Swapping):
 
     async def _admit(self, presented: Presented) -> Outcome:
         if presented.fault is not None:
-            return Outcome(await self._faulty(presented, presented.fault))
+            verdict = await self._faulty(presented, presented.fault)
+            return Outcome(_softened(verdict, presented))
         if presented.header is not None:
             return await self._admit_header(presented, presented.header)
         return await self._admit_ambient(presented)
@@ -144,9 +145,11 @@ def _softened(verdict: Verdict, presented: Presented) -> Verdict:
     """On the very routes that save a client, a dead credential is no reason to turn it away."""
     if presented.route is None or not isinstance(verdict, Refused):
         return verdict
-    if verdict.reason is Reason.FOREIGN or status(verdict.reason) != _UNAUTHORIZED:
-        return verdict
-    return Passed(verdict.reason, strip=True)
+    dead = status(verdict.reason) == _UNAUTHORIZED and verdict.reason is not Reason.FOREIGN
+    # `Bearer ` with nothing behind it is what a page sends whose storage is empty.
+    if dead or verdict.reason is Reason.MALFORMED_REQUEST:
+        return Passed(verdict.reason, strip=True)
+    return verdict
 
 
 class Gate(_Admission):

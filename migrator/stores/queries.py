@@ -83,7 +83,7 @@ WITH given AS (
   UPDATE {{s}}.sessions s SET digest = %(digest)s, user_agent = %(user_agent)s, ip = %(ip)s,
     client = coalesce(s.client, %(client)s), scopes = %(scopes)s, claims = %(claims)s,
     auth_time = coalesce(s.auth_time, %(auth_time)s), amr = %(amr)s,
-    expires_at = least(%(expires_at)s, greatest(s.expires_at, %(expires_at)s)),
+    expires_at = %(expires_at)s,
     last_seen_at = clock_timestamp()
   FROM {{s}}.legacy_tokens t
   WHERE t.fingerprint = %(fingerprint)s AND s.id = t.session_id AND s.digest IS NULL
