@@ -1,0 +1,157 @@
+"""The rows of cutoffs: read, written once with their word in the feed, and taken away.
+
+What such a row ends is cutoffs.py's. A cutoff of an issuer or a key concerns everybody, so it
+stands in the rollout's journal too; a subject's has who and why in its own row.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sqlalchemy import delete, insert, select
+
+from migrator.control import roster
+from migrator.core.errors import Exit, Problem, Stopped
+from migrator.core.flow import run
+from migrator.stores import queries as q
+from migrator.stores import tables
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from sqlalchemy import Connection, Row, Table
+
+    from migrator.control.endings import Audit
+    from migrator.core.interfaces import Cache
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cutoff:
+    """One row: a subject with a time, or an issuer, or one of its keys. `id` None: rehearsed."""
+
+    id: int | None
+    realm: str | None = None
+    subject: str | None = None
+    issuer: str | None = None
+    kid: str | None = None
+    not_before: datetime | None = None
+    created_at: datetime | None = None
+    created_by: str | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where cutoffs are written: a connection, the schema, and the cache that stands before it."""
+
+    connection: Connection
+    schema: str
+    cache: Cache
+
+    def table(self, name: str) -> Table:
+        """One of our tables."""
+        return tables.in_schema(self.schema).tables[f"{self.schema}.{name}"]
+
+
+def listed(connection: Connection, schema: str) -> list[Cutoff]:
+    """Every cutoff there is, the newest first; none once legacy tokens are retired."""
+    if not roster.has_legacy(connection, schema):
+        return []
+    table = tables.in_schema(schema).tables[f"{schema}.cutoffs"]
+    return [_cutoff(row) for row in connection.execute(select(table).order_by(table.c.id.desc()))]
+
+
+def require_known(place: Place, issuer: str, configured: Mapping[str, str]) -> None:
+    """Refuse an issuer's id that neither the settings nor the database know: a typing error.
+
+    Args:
+        place: the database may know issuers that the settings dropped.
+        issuer: the id.
+        configured: names by id.
+
+    Raises:
+        Stopped: USAGE.
+    """
+    recorded = place.connection.execute(select(place.table("rollout").c.issuers)).scalar_one()
+    place.connection.rollback()
+    known = {**recorded, **configured}
+    if issuer in known:
+        return
+    ids = ", ".join(f"{one} ({name})" for one, name in sorted(known.items()))
+    problem = Problem(
+        id="cutoff.unknown-issuer",
+        what="there is no issuer of that id",
+        why=f"the ids, and their names, are: {ids or 'none'}",
+        do="give --issuer an id, not a name",
+    )
+    raise Stopped(problem, Exit.USAGE)
+
+
+def same(place: Place, facts: Mapping[str, object]) -> Cutoff | None:
+    """The cutoff that says exactly `facts`, if there is one."""
+    table = place.table("cutoffs")
+    where = (table.c[name].is_not_distinct_from(value) for name, value in facts.items())
+    query = select(table).where(*where).order_by(table.c.id).limit(1)
+    row = place.connection.execute(query).first()
+    return None if row is None else _cutoff(row)
+
+
+def write(place: Place, facts: Mapping[str, object], audit: Audit) -> tuple[Cutoff, bool]:
+    """The row, committed with its word in the feed: from here on no new swap gets past it.
+
+    False beside it: it was there already.
+    """
+    place.connection.exec_driver_sql(q.SYNCHRONOUS)
+    cutoff = same(place, facts)
+    is_new = cutoff is None
+    if cutoff is None:
+        table = place.table("cutoffs")
+        made = insert(table).values(**facts, reason=audit.why, created_by=audit.who)
+        cutoff = _cutoff(place.connection.execute(made.returning(*table.c)).one())
+        _note(place, cutoff, audit, command="cutoff add")
+    place.connection.commit()
+    run(place.cache.hint([("legacy", "")]))
+    return cutoff, is_new
+
+
+def remove(place: Place, cutoff_id: int, *, audit: Audit, dry_run: bool) -> Cutoff | None:
+    """Take a cutoff away; None if there is none of this id. What it ended stays ended."""
+    if not roster.has_legacy(place.connection, place.schema):
+        return None
+    table = place.table("cutoffs")
+    query = select(table) if dry_run else delete(table).returning(*table.c)
+    row = place.connection.execute(query.where(table.c.id == cutoff_id)).first()
+    if row is None or dry_run:
+        place.connection.rollback()
+        return None if row is None else _cutoff(row)
+    cutoff = _cutoff(row)
+    _note(place, cutoff, audit, command="cutoff remove")
+    place.connection.commit()
+    run(place.cache.hint([("legacy", "")]))
+    return cutoff
+
+
+def _note(place: Place, cutoff: Cutoff, audit: Audit, *, command: str) -> None:
+    feed = place.table("feed")
+    place.connection.execute(insert(feed).values(kind="legacy", key=cutoff.issuer or ""))
+    if cutoff.issuer is None:
+        return
+    stands = place.connection.execute(select(place.table("rollout"))).one()
+    entry = {
+        "who": audit.who,
+        "why": audit.why,
+        "command": command,
+        "from_phase": stands.phase,
+        "to_phase": stands.phase,
+        "from_percent": stands.percent,
+        "to_percent": stands.percent,
+        "epoch": stands.epoch,
+        "detail": {"cutoff": cutoff.id, "issuer": cutoff.issuer, "kid": cutoff.kid},
+    }
+    place.connection.execute(insert(place.table("rollout_log")).values(entry))
+
+
+def _cutoff(row: Row[tuple[object, ...]]) -> Cutoff:
+    return Cutoff(**row._mapping)  # noqa: SLF001 - SQLAlchemy's public name for it
