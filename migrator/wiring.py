@@ -201,6 +201,7 @@ def terms_of(settings: Settings) -> Terms:
             if issuer.rotates_refresh and issuer.refresh_lifetime is not None
         },
         login_realm=settings.sessions.realm,
+        store_ip=settings.sessions.store_ip,
     )
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 from migrator.core import tokens
 from migrator.core.interfaces import Found
 from migrator.core.recent import LIFE_NS, Entry
+from migrator.core.seen import IpShare, kept_ip
 from migrator.core.sessions import FAR, Limits, idle_end, judge
 from migrator.core.verdicts import (
     Admitted,
@@ -79,6 +80,11 @@ class Terms:
     per_subject: int | None = None
     rolling_by_realm: dict[str, timedelta] | None = None
     login_realm: str = "users"
+    store_ip: IpShare = "full"
+
+    def keep_ip(self, ip: str | None) -> str | None:
+        """What is kept of a client's address."""
+        return kept_ip(ip, self.store_ip)
 
 
 class Node:

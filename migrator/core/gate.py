@@ -13,6 +13,7 @@ from migrator.core.flow import run
 from migrator.core.legacy import Foreign, Legacy, Wrong
 from migrator.core.phases import RULES, Phase
 from migrator.core.presented import Outcome
+from migrator.core.seen import plain
 from migrator.core.swapping import Swapping
 from migrator.core.verdicts import Admitted, Passed, Reason, Refused, status
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from migrator.core.verdicts import Verdict
 
 _UNAUTHORIZED = 401
+_PATH_CHARS = 128
 
 
 class _Admission(Swapping):
@@ -48,7 +50,7 @@ class _Admission(Swapping):
         """Take in how the app answered what we would have refused: `observe` compares."""
         verdict = outcome.verdict
         if isinstance(verdict, Passed) and verdict.reason is not None and answered < 300:
-            self.usage.observed(path, verdict.reason.value)
+            self.usage.observed(plain(path, _PATH_CHARS) or "/", verdict.reason.value)
 
     async def _admit(self, presented: Presented) -> Outcome:
         if presented.fault is not None:

@@ -14,6 +14,7 @@ from migrator.core.flow import CACHE_LIFE, SEEN_GRAIN, Flow
 from migrator.core.interfaces import Found, Ticket
 from migrator.core.phases import RULES, Phase, bucket_of
 from migrator.core.recent import Entry
+from migrator.core.seen import plain
 from migrator.core.sessions import FAR, Session, judge, swap_end
 from migrator.core.verdicts import Admitted, Notice, Passed, Principal, Reason, Refused
 
@@ -154,8 +155,8 @@ class Swapping(Flow):
             expires_at=expires_at
             or swap_end(legacy_end=claims.exp, now=now, limits=self.terms.limits),
             last_seen_at=now,
-            user_agent=presented.user_agent if presented else None,
-            ip=presented.ip if presented else None,
+            user_agent=plain(presented.user_agent, _AGENT_CHARS) if presented else None,
+            ip=self.terms.keep_ip(presented.ip) if presented else None,
             origin="swap" if claims.purpose == "access" else "exchange",
             auth_time=claims.auth_time,
             amr=claims.amr,
@@ -280,12 +281,13 @@ class Swapping(Flow):
 # No cohort covers it: what could not be verified belongs to nobody's share.
 _NO_BUCKET = 100
 _CLIENT_CHARS = 64
+_AGENT_CHARS = 512
 
 
 def client_of(user_agent: str | None) -> str | None:
     """The program that presents a credential: its User-Agent's first product (RFC 9110 10.1.5)."""
     words = (user_agent or "").split(maxsplit=1)
-    return words[0][:_CLIENT_CHARS] if words else None
+    return plain(words[0], _CLIENT_CHARS) if words else None
 
 
 def _notice(rule: Rule, rollout: Rollout) -> Notice | None:

@@ -90,15 +90,23 @@ UPDATE {s}.legacy_tokens t SET adopted_at = clock_timestamp() FROM mine
 WHERE t.fingerprint = mine.fingerprint"""
 
 _WITH_SESSION = """
-UPDATE {s}.legacy_subjects l SET session_seen_at = clock_timestamp()
-FROM (SELECT DISTINCT realm, subject, coalesce(client, '') AS client FROM {s}.sessions
-      WHERE id = ANY(%(ids)s)) s
-WHERE (l.realm, l.subject, l.client) = (s.realm, s.subject, s.client)"""
+WITH mine AS (
+  SELECT l.realm, l.subject, l.issuer, l.client FROM {s}.legacy_subjects l
+  WHERE (l.realm, l.subject, l.client) IN (
+    SELECT realm, subject, coalesce(client, '') FROM {s}.sessions WHERE id = ANY(%(ids)s))
+  ORDER BY 1, 2, 3, 4 FOR NO KEY UPDATE SKIP LOCKED)
+UPDATE {s}.legacy_subjects l SET session_seen_at = clock_timestamp() FROM mine
+WHERE (l.realm, l.subject, l.issuer, l.client)
+  = (mine.realm, mine.subject, mine.issuer, mine.client)"""
 
 _LEGACY_SEEN = """
-UPDATE {s}.legacy_tokens SET last_seen_at = clock_timestamp()
-WHERE fingerprint = ANY(%(fingerprints)s)
-  AND last_seen_at < clock_timestamp() - %(grain_s)s * interval '1 s'"""
+WITH mine AS (
+  SELECT t.fingerprint FROM {s}.legacy_tokens t
+  WHERE t.fingerprint = ANY(%(fingerprints)s)
+    AND t.last_seen_at < clock_timestamp() - %(grain_s)s * interval '1 s'
+  ORDER BY t.fingerprint FOR NO KEY UPDATE SKIP LOCKED)
+UPDATE {s}.legacy_tokens t SET last_seen_at = clock_timestamp() FROM mine
+WHERE t.fingerprint = mine.fingerprint"""
 
 # The grain that last-seen is written in; sessions.judge allows for it and the flush together.
 GRAIN_S = 60
