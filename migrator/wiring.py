@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 from migrator.core import legacy
 from migrator.core.app import AsyncSessions, Sessions
 from migrator.core.clock import DatabaseClock
-from migrator.core.errors import BadSettings
+from migrator.core.errors import BadSettings, Unavailable
 from migrator.core.flow import Flow, Node, SubjectState, SwapKey, Terms
 from migrator.core.gate import AsyncGate, Gate
 from migrator.core.ids import uuid7
@@ -326,7 +326,10 @@ def _either_colour(
     resolve: Resolver,
 ) -> Callable[[str, str], Awaitable[SubjectState | None]]:
     async def resolved(subject: str, realm: str) -> SubjectState | None:
-        answer = resolve(subject, realm)
-        return await answer if inspect.isawaitable(answer) else answer
+        try:
+            answer = resolve(subject, realm)
+            return await answer if inspect.isawaitable(answer) else answer
+        except Exception as error:  # whatever the app's hook raises: it could not be asked
+            raise Unavailable("resolve_subject", type(error).__name__) from error
 
     return resolved

@@ -9,6 +9,8 @@ import pytest
 from migrator import wiring
 from migrator.core.app import Sessions
 from migrator.core.errors import Refused as RefusedError
+from migrator.core.errors import Unavailable
+from migrator.core.flow import SubjectState
 from migrator.core.gate import Gate
 from migrator.core.presented import Credential, Presented
 from migrator.core.verdicts import Admitted, Passed, Reason, Refused
@@ -181,3 +183,49 @@ def test_an_expired_legacy_token_goes_on_to_the_app_until_drain(
     assert show(gate, old, route="login") == Passed(Reason.LEGACY_EXPIRED, strip=True)
     gate, _ = again(rig, "cutover")
     assert show(gate, old) == Refused(Reason.LEGACY_EXPIRED)
+
+
+def test_the_apps_own_hook_decides_who_is_active_and_what_they_may_do(rig: Rig) -> None:
+    states = {"ann": SubjectState(active=True, scopes=frozenset({"now"}))}
+    rig.move("swap")
+    settings = rig.settings()
+    gate = wiring.gate(settings, resolve_subject=lambda subject, _realm: states.get(subject))
+    seen = admitted(show(gate, sign("ann", claims={"scope": "then"})))
+    assert seen.principal.scopes == {"now"}
+    assert show(gate, sign("bob")) == Refused(Reason.INACTIVE_SUBJECT)
+    wiring.stop()
+
+
+def test_in_observe_the_app_decides_who_is_active(rig: Rig) -> None:
+    rig.move("observe")
+    gate = wiring.gate(rig.settings(), resolve_subject=lambda *_: None)
+    assert show(gate, sign("ann")) == Passed(Reason.INACTIVE_SUBJECT)
+    wiring.stop()
+
+
+def test_a_hook_that_fails_is_an_outage_and_no_refusal(rig: Rig) -> None:
+    """P4."""
+
+    def broken(_subject: str, _realm: str) -> SubjectState:
+        raise ConnectionError("the app's own database")
+
+    rig.move("swap")
+    gate = wiring.gate(rig.settings(), resolve_subject=broken)
+    with pytest.raises(Unavailable):
+        show(gate, sign("ann"))
+    wiring.stop()
+
+
+@pytest.mark.parametrize(
+    ("share", "kept"), [("full", "192.0.2.77"), ("truncated", "192.0.2.0"), ("off", None)]
+)
+def test_only_what_the_settings_say_is_kept_of_an_address(
+    rig: Rig, share: str, kept: str | None
+) -> None:
+    rig.move("swap")
+    gate = wiring.gate(rig.settings(sessions={"store_ip": share}))
+    shown = admitted(show(gate, sign("ann"), ip="192.0.2.77", user_agent="ios/7\0\ud800 x"))
+    assert shown.principal.session is not None
+    assert shown.principal.session.ip == kept
+    assert shown.principal.session.user_agent == "ios/7 x"
+    wiring.stop()

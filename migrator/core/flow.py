@@ -201,9 +201,15 @@ class Flow:
         """The session under `digest`: the cache's where that may be believed, else the store's."""
         now = await self.now()
         cached = await self.cache.get(digest)
-        if isinstance(cached, Found) and self._believable(cached, now):
+        believable = isinstance(cached, Found) and self._believable(cached, now)
+        if believable and self.recent.informed():
             return cached
-        found = await self.store.find(digest)
+        try:
+            found = await self.store.find(digest)
+        except Unavailable:
+            if believable:
+                return cached
+            raise
         if found is not None:
             self.clock.learn(found.read_at)
             if cached is None and found.session.revoked_at is None:

@@ -32,6 +32,7 @@ SECOND_NS = 1_000_000_000
 LIFE_NS = 60 * SECOND_NS
 # Twice the life of anything that could bring a revoked session back: a fill, or a cached entry.
 SUSPECT_NS = 120 * SECOND_NS
+FOREVER = 2**63
 
 # What an eviction names: a digest, ("subject", realm, subject), ("issuer", id), ("kid", issuer,
 # kid).
@@ -102,6 +103,7 @@ class Recent:
         self._lock = Lock()
         self.stamp = 0
         self.trusted_until = 0
+        self.informed_until = 0
 
     def peek(self, presented: bytes, issuers: frozenset[str]) -> Admitted | None:
         """The verdict remembered for these bytes, if it may still be believed.
@@ -185,10 +187,15 @@ class Recent:
             self._all_suspect_until = self._ticks() + SUSPECT_NS
             self._empty()
 
+    def after_fork(self) -> None:
+        """Begin anew in a child, whatever another thread of the parent was doing here."""
+        self._lock = Lock()  # held at the fork, it would stay held in the child for ever
+        self.clear()
+
     def clear(self) -> None:
         """Forget everything, and trust nothing until the feed is read: at start and fork."""
         with self._lock:
-            self.trusted_until = 0
+            self.trusted_until = self.informed_until = 0
             self._generation += 1
             self._floor = self._generation
             self._empty()
@@ -198,6 +205,13 @@ class Recent:
         for entry in self._entries.values():
             self._keep_use(entry)
         self._entries.clear()
+
+    def informed(self) -> bool:
+        """Whether `suspect` knows of everything that was evicted, as far as can be known.
+
+        Not before the feed was read, nor after a sleep: what happened meanwhile is not known yet.
+        """
+        return self._ticks() < self.informed_until
 
     def suspect(self, *abouts: About) -> bool:
         """Whether any of these was evicted so recently that only the store may speak for it."""

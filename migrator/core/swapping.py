@@ -80,7 +80,8 @@ class Swapping(Flow):
         self.clock.learn(standing.read_at)
         verdict = await self._judge_standing(standing, claims, client)
         if isinstance(verdict, Refused):
-            return verdict
+            decides = rule.legacy != "shadow" or verdict.reason in BINDING
+            return verdict if decides else Passed(verdict.reason)
         verdict = replace(
             verdict,
             hand_out=self.token_of(standing, claims) if swaps else None,
@@ -278,6 +279,10 @@ class Swapping(Flow):
         self.recent.fill(found.digest, entry, mark, used=False)
 
 
+# What was revoked stays revoked in every phase, the one where the app decides included (P2).
+BINDING = frozenset(
+    {Reason.DENIED, Reason.CUT_OFF, Reason.SESSION_ENDED, Reason.SUPERSEDED},
+)
 # No cohort covers it: what could not be verified belongs to nobody's share.
 _NO_BUCKET = 100
 _CLIENT_CHARS = 64

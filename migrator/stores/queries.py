@@ -40,7 +40,8 @@ FROM unnest(%(locks)s::bigint[]) WITH ORDINALITY l(key, n) ORDER BY n"""
 # second as the cutoff cannot be told apart, so it is cut off too.
 _CUT_OFF = """EXISTS (
   SELECT FROM {s}.cutoffs c WHERE c.realm = %(realm)s AND c.subject = %(subject)s
-    AND (%(effective_iat)s::timestamptz IS NULL OR %(effective_iat)s::timestamptz <= c.not_before)
+    AND (%(effective_iat)s::timestamptz IS NULL
+         OR date_trunc('second', %(effective_iat)s::timestamptz) <= c.not_before)
   UNION ALL
   SELECT FROM {s}.cutoffs c WHERE c.issuer = %(issuer)s
     AND (c.kid IS NULL OR c.kid = %(kid)s::text))"""
