@@ -17,7 +17,7 @@ from migrator.core.presented import Outcome, Presented
 from migrator.core.verdicts import Admitted, Passed, Principal, Refused
 from migrator.settings import Settings
 from shims.answers import Answer, Answers, Asked, adds_nothing, navigates
-from shims.credentials import Places, clean, clear, clear_query, find, value_of
+from shims.credentials import Places, clean, clear, clear_query, find, lone, value_of
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
@@ -42,6 +42,12 @@ class AsyncAsks(Protocol):
 
     def peek(self, presented: Presented) -> Outcome | None:
         """The remembered answer, without I/O, lock or await."""
+
+    def peek_header(self, value: bytes, issuers: frozenset[str]) -> Admitted | None:
+        """The same for a request that brings nothing but this one header."""
+
+    def wake(self) -> None:
+        """See that this process has a pulse."""
 
     async def admit(self, presented: Presented) -> Outcome:
         """The answer; raises Unavailable."""
@@ -156,10 +162,21 @@ class DualAcceptMiddleware:
         elif kind == "websocket":
             method = "WEBSOCKET"  # a page of another site may open one: not a safe method
         else:
-            await self.app(scope, receive, self._closing(send) if kind == "lifespan" else send)
+            if kind == "lifespan":
+                self._gate.wake()  # a node counts before its first request
+                send = self._closing(send)
+            await self.app(scope, receive, send)
             return
 
-        places, headers = self._places, scope["headers"]
+        gate, places, headers = self._gate, self._places, scope["headers"]
+        gate.wake()
+        query = scope.get("query_string", b"")
+        only = lone(places, headers, query)
+        remembered = None if only is None else gate.peek_header(*only)
+        if remembered is not None and remembered.hand_out is None and remembered.notice is None:
+            await self.app(_scoped(scope, remembered.principal), receive, send)
+            return
+
         peer = scope.get("client")
         presented, lies = find(
             places,
@@ -167,7 +184,7 @@ class DualAcceptMiddleware:
             method=method,
             path=scope["path"],
             mount=scope.get("root_path", ""),
-            query=scope.get("query_string", b""),
+            query=query,
             ip=peer[0] if peer else None,
         )
         if lies:
@@ -176,10 +193,10 @@ class DualAcceptMiddleware:
             await self.app(_scoped(scope, None), receive, send)
             return
 
-        outcome = self._gate.peek(presented)
+        outcome = gate.peek(presented) if remembered is None else Outcome(remembered, "header")
         if outcome is None:
             try:
-                outcome = await self._gate.admit(presented)
+                outcome = await gate.admit(presented)
             except Unavailable:
                 await _answer(self._answers.unavailable(), _TRY_AGAIN_LATER, scope, receive, send)
                 return

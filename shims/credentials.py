@@ -17,7 +17,7 @@ from migrator.settings import Settings, Transport
 from shims.cookies import CookieReader
 from shims.csrf import forged
 from shims.routes import RouteTable
-from shims.schemes import Schemes, is_likely, read
+from shims.schemes import Schemes, is_likely, read, usual
 
 RawHeaders: TypeAlias = Sequence[tuple[bytes, bytes]]
 
@@ -54,7 +54,8 @@ class Places:
 
     `headers` has every header that carries a credential by its lower-case name, `cookies` and
     `queries` those of the issuers in the order they are configured. `roles` remembers what each
-    header name seen so far means: a memo, the only part that changes.
+    header name seen so far means, `silent` those that bring no credential: memos, the only parts
+    that change.
     """
 
     headers: Mapping[bytes, Schemes]
@@ -67,6 +68,7 @@ class Places:
     routes: RouteTable
     reader: CookieReader
     roles: dict[bytes, bytes] = field(default_factory=dict)
+    silent: set[bytes] = field(default_factory=set)
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
@@ -108,7 +110,25 @@ class Places:
             role = _IDENTITY if plain in IDENTITY_HEADERS else _OTHER
         if len(self.roles) < _MOST_NAMES and len(name) <= _LONGEST_NAME_BYTES:
             self.roles[name] = role
+            if role in {_OTHER, _AGENT}:
+                self.silent.add(name)
         return role
+
+
+def lone(
+    places: Places, headers: RawHeaders, query: bytes = b""
+) -> tuple[bytes, frozenset[str]] | None:
+    """Value and issuers of a usual Authorization line that is all a request presents, else None.
+
+    Nearly every request of an API is like that. The value may be looked up in memory and nothing
+    else: where it is not remembered, `find` says what it is.
+    """
+    silent = places.silent
+    telling = [line for line in headers if line[0] not in silent]
+    if len(telling) != 1 or (query and places.queries):
+        return None
+    name, line = telling[0]
+    return usual(line, places.headers[name]) if name == _AUTHORIZATION else None
 
 
 def find(

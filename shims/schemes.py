@@ -59,6 +59,16 @@ def read(
     return Credential(token, "header", issuers)
 
 
+def usual(line: bytes, schemes: Schemes) -> tuple[bytes, frozenset[str]] | None:
+    """The value of a line in its usual form, with its issuers; None: `read` it.
+
+    Only good for looking the value up in memory: where it is not known, the line has to be read.
+    """
+    scheme, _, value = line.partition(b" ")
+    issuers = schemes.get(scheme)
+    return None if issuers is None else (value, issuers)
+
+
 def is_likely(value: bytes, prefixes: tuple[bytes, ...]) -> bool:
     """Whether `value` looks like a token of ours or of an issuer, in whatever spelling."""
     return value.startswith(prefixes) or resembles_jwt(value)

@@ -21,6 +21,7 @@ from migrator.core.verdicts import Admitted, Passed, Refused
 from migrator.settings import Settings
 from shims.answers import Answer, Answers, Asked, adds_nothing, navigates
 from shims.credentials import IDENTITY_HEADERS, Places, clear, clear_query, find, value_of
+from shims.schemes import usual
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -35,6 +36,7 @@ def _key(name: bytes) -> str:
 
 
 _IDENTITY_KEYS: Final = frozenset({"REMOTE_USER", *map(_key, IDENTITY_HEADERS)})
+_AUTHORIZATION: Final = _key(b"authorization")
 _ALWAYS: Final = (b"cookie", b"user-agent")
 # Asked only of requests that carry a cookie.
 _BROWSER: Final = (b"host", b"origin", b"sec-fetch-site", b"sec-fetch-mode", b"accept")
@@ -45,6 +47,12 @@ class Asks(Protocol):
 
     def peek(self, presented: Presented) -> Outcome | None:
         """The remembered answer, without I/O or lock."""
+
+    def peek_header(self, value: bytes, issuers: frozenset[str]) -> Admitted | None:
+        """The same for a request that brings nothing but this one header."""
+
+    def wake(self) -> None:
+        """See that this process has a pulse."""
 
     def admit(self, presented: Presented) -> Outcome:
         """The answer; raises Unavailable."""
@@ -83,22 +91,32 @@ class DualAcceptMiddleware:
         self._gate: Asks = gate
         self._keys = tuple((_key(name), name) for name in (*places.headers, *_ALWAYS))
         self._browser_keys = tuple((_key(name), name) for name in _BROWSER)
-        self._explicit_keys = tuple(_key(name) for name in places.headers)
+        self._other_keys = {_key(name) for name in (*places.headers, b"cookie")} - {_AUTHORIZATION}
+        self._schemes = places.headers[b"authorization"]
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer a request, or hand it to the app with its principal."""
         if not environ.keys().isdisjoint(_IDENTITY_KEYS):
             for key in _IDENTITY_KEYS:
                 environ.pop(key, None)
+        gate = self._gate
+        gate.wake()
+        only = self._lone(environ)
+        remembered = None if only is None else gate.peek_header(*only)
+        if remembered is not None and remembered.hand_out is None and remembered.notice is None:
+            environ[PRINCIPAL] = remembered.principal
+            environ["REMOTE_USER"] = remembered.principal.subject
+            return self.app(environ, start_response)
+
         presented = self._find(environ)
         if presented is None:
             environ[PRINCIPAL] = None
             return self.app(environ, start_response)
 
-        outcome = self._gate.peek(presented)
+        outcome = gate.peek(presented) if remembered is None else Outcome(remembered, "header")
         if outcome is None:
             try:
-                outcome = self._gate.admit(presented)
+                outcome = gate.admit(presented)
             except Unavailable:
                 return _answer(self._answers.unavailable(), environ, start_response)
         verdict = outcome.verdict
@@ -121,6 +139,15 @@ class DualAcceptMiddleware:
             start_response = self._amending(environ, presented, outcome, start_response)
             self._hide(environ, outcome)
         return self.app(environ, start_response)
+
+    def _lone(self, environ: WSGIEnvironment) -> tuple[bytes, frozenset[str]] | None:
+        """`credentials.lone`, for what a WSGI server made of the request."""
+        line = environ.get(_AUTHORIZATION)
+        if line is None or not self._other_keys.isdisjoint(environ):
+            return None
+        if self._places.queries and environ.get("QUERY_STRING"):
+            return None
+        return usual(_raw(line), self._schemes)
 
     def _find(self, environ: WSGIEnvironment) -> Presented | None:
         places = self._places

@@ -42,6 +42,10 @@ class _Admission(Swapping):
         admitted = self.recent.peek(credential.value, credential.issuers)
         return None if admitted is None else Outcome(admitted, credential.place)
 
+    def peek_header(self, value: bytes, issuers: frozenset[str]) -> Admitted | None:
+        """The same for a request that brings nothing but this one header."""
+        return self.recent.peek(value, issuers)
+
     def wake(self) -> None:
         """See that this process has a pulse. Costs a comparison when it has."""
         self.node.wake()

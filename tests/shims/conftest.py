@@ -10,7 +10,7 @@ import pytest
 
 from migrator.core.errors import Unavailable
 from migrator.core.presented import Outcome, Presented
-from migrator.core.verdicts import Passed, Principal
+from migrator.core.verdicts import Admitted, Passed, Principal
 from migrator.settings import Settings
 
 _SECRET = hashlib.sha256(b"the issuer of these tests").digest()
@@ -54,9 +54,23 @@ class ScriptedGate:
     asked: list[Presented] = field(default_factory=list)
     counted: list[tuple[str, int]] = field(default_factory=list)
     closed: int = 0
+    woken: int = 0
 
     def peek(self, presented: Presented) -> Outcome | None:
         return self._answer(presented) if self.remembers else None
+
+    def peek_header(
+        self,
+        value: bytes,
+        issuers: frozenset[str],  # noqa: ARG002 - the protocol's; answers are by value
+    ) -> Admitted | None:
+        if not self.remembers:
+            return None
+        verdict = self.answers.get(value, self.otherwise).verdict
+        return verdict if isinstance(verdict, Admitted) else None
+
+    def wake(self) -> None:
+        self.woken += 1
 
     def admit(self, presented: Presented) -> Outcome:
         if self.is_down:
