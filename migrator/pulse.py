@@ -25,7 +25,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Protocol
 
 from migrator.core.errors import Unavailable
-from migrator.core.recent import SECOND_NS
+from migrator.core.recent import FOREVER, SECOND_NS
 from migrator.stores.feed import Beat
 
 if TYPE_CHECKING:
@@ -41,6 +41,8 @@ LEASE_S = 10
 _STOP_S = 3.0
 # Between two polls, however many hints arrive.
 _LEAST_GAP_S = 0.01
+# For so long after a poll the last evictions are known; in strict mode too, where trust is 0.
+_INFORMED_S = 0.9
 
 
 class Hints(Protocol):
@@ -156,7 +158,7 @@ class Pulse:
         self._starting = threading.Lock()
         self._stop = threading.Event()
         self._thread = None
-        self._node.recent.clear()
+        self._node.recent.after_fork()
         self._node.usage.forget()
         self._reset()
 
@@ -182,6 +184,8 @@ class Pulse:
             self._poll()
         except Unavailable as error:
             _log.warning("feed.silent", extra={"event": "feed.silent", "why": str(error)})
+            # Nobody can be asked: until the feed speaks again a cache's word is the best there is.
+            self._node.recent.informed_until = FOREVER
             return
         except Exception:  # noqa: BLE001 - a thread that dies takes all trust with it
             _log.exception("pulse.failed", extra={"event": "pulse.failed"})
@@ -204,6 +208,9 @@ class Pulse:
             node.recent.clear()
             self._server, self._seen_ids = reading.server, frozenset()
         self._apply(reading)
+        node.recent.informed_until = sent + round(
+            max(self._rhythm.trust_s, _INFORMED_S) * SECOND_NS
+        )
         node.recent.trusted_until = (
             sent + round(self._rhythm.trust_s * SECOND_NS) if self._rhythm.trust_s > 0 else 0
         )

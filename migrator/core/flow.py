@@ -13,6 +13,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
 from migrator.core import tokens
+from migrator.core.errors import Unavailable
 from migrator.core.interfaces import Found
 from migrator.core.recent import LIFE_NS, Entry
 from migrator.core.seen import IpShare, kept_ip
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from migrator.core.clock import DatabaseClock
-    from migrator.core.interfaces import Cache, Store
+    from migrator.core.interfaces import Cache, Store, Tombstone
     from migrator.core.legacy import Verifier
     from migrator.core.phases import Rollout
     from migrator.core.recent import Mark, Recent
@@ -201,26 +202,27 @@ class Flow:
         """The session under `digest`: the cache's where that may be believed, else the store's."""
         now = await self.now()
         cached = await self.cache.get(digest)
-        believable = isinstance(cached, Found) and self._believable(cached, now)
-        if believable and self.recent.informed():
-            return cached
+        believed = self._believed(cached, now)
+        if believed is not None and self.recent.informed():
+            return believed
         try:
             found = await self.store.find(digest)
         except Unavailable:
-            if believable:
-                return cached
-            raise
+            if believed is None:
+                raise
+            return believed
         if found is not None:
             self.clock.learn(found.read_at)
             if cached is None and found.session.revoked_at is None:
                 await self.cache.fill(found)
         return found
 
-    def _believable(self, cached: Found, now: datetime) -> bool:
+    def _believed(self, cached: Found | Tombstone | None, now: datetime) -> Found | None:
+        if not isinstance(cached, Found) or now - cached.read_at >= CACHE_LIFE:
+            return None
         session = cached.session
-        return now - cached.read_at < CACHE_LIFE and not self.recent.suspect(
-            cached.digest, ("subject", session.realm, session.subject)
-        )
+        about = ("subject", session.realm, session.subject)
+        return None if self.recent.suspect(cached.digest, about) else cached
 
     async def _judge_found(self, found: Found) -> Admitted | Refused:
         session = found.session
