@@ -140,7 +140,7 @@ def nodes(*settings: Settings) -> Iterator[list[Node]]:
 
 def _live(pipe: Connection, settings: Settings) -> None:
     life = _Life(settings)
-    with suppress(EOFError, BrokenPipeError):
+    with suppress(EOFError, ConnectionError):
         while True:
             command, arguments = pipe.recv()
             try:
@@ -287,8 +287,8 @@ class _DiesAfterCommit:
     def __init__(self, driver: Any) -> None:
         self._driver = driver
 
-    async def run(self, *steps: Any) -> Any:
-        rows = await self._driver.run(*steps)
+    async def run(self, *steps: Any, **how: Any) -> Any:
+        rows = await self._driver.run(*steps, **how)
         if steps[-1][0] == "COMMIT":
             os.kill(os.getpid(), signal.SIGKILL)
         return rows
