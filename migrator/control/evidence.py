@@ -1,0 +1,278 @@
+"""Everything that gates and status judge by, read in one snapshot and one go.
+
+Reading writes nothing: the transaction is read-only, and the server holds us to it. What is not
+there is None, and whoever reads it says "unknown".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import func, select, text
+
+from migrator.control import census, drain, journal, nodes, revisions, schema
+from migrator.core.errors import Exit, Stopped
+from migrator.core.phases import Phase
+from migrator.stores import tables as page
+from migrator.stores.postgres import rollout_of
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from sqlalchemy import Connection
+
+    from migrator.control.census import Census, Line, Scope
+    from migrator.control.drain import Horizon
+    from migrator.control.journal import Row
+    from migrator.control.nodes import Fleet
+    from migrator.core.phases import Rollout
+    from migrator.settings import Settings
+
+# How far back usage is read at least: traffic and its slope.
+_USAGE_BACK = timedelta(days=2)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """How a backfill stands."""
+
+    name: str
+    source: str
+    state: str
+    done: int
+    total: int | None
+    rejected: int
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """One snapshot. What concerns legacy tokens is None once their tables are gone.
+
+    Args:
+        legacy_removed_at: the mark of `retire`.
+        is_contracted: whether its tables are gone too.
+        open: whose legacy tokens are open, within the scope asked for.
+        would_be_hit: the same for a cutover of everybody who is not cut over yet.
+        seen: who was seen with a legacy token in the window asked for.
+        watching_since: since when anything was there to see them.
+        last_session_end: when the last living session ends; None with `has_endless` unset: there
+            is none.
+    """
+
+    now: datetime
+    settings: Settings
+    schema_state: schema.State
+    rollout: Rollout
+    legacy_removed_at: datetime | None
+    is_contracted: bool
+    fleet: Fleet
+    horizon: Horizon
+    moves: tuple[Row, ...]
+    scope: Scope
+    quiet: timedelta
+    open: Census | None
+    would_be_hit: Census | None
+    seen: Census | None
+    usage: tuple[Line, ...] | None
+    late_iats: tuple[tuple[str, datetime], ...]
+    watching_since: datetime | None
+    jobs: tuple[Job, ...] = field(default=())
+    last_session_end: datetime | None = None
+    has_endless: bool = False
+
+    def settings_name(self, issuer: str) -> str:
+        """What the settings call the issuer with that id."""
+        named = {one.id: one.name for one in self.settings.issuers}
+        return named.get(issuer, issuer)
+
+
+def gather(
+    settings: Settings,
+    *,
+    scope: Scope = census.EVERYBODY,
+    quiet: timedelta | None = None,
+    expected: int | None = None,
+) -> Evidence:
+    """Read it all.
+
+    Args:
+        scope: whom the census counts.
+        quiet: how far back "seen" reaches; `gates.legacy_quiet` unless given.
+        expected: how many nodes there should be, in place of the settings' number.
+
+    Raises:
+        Stopped: UNREACHABLE; UNFIT where the schema is not this release's.
+    """
+    url = settings.database.url.get_secret_value()
+    heads = fit(settings)
+    with revisions.connected(url) as connection:
+        connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
+        found = _gather(
+            connection,
+            settings,
+            heads=heads,
+            scope=scope,
+            quiet=settings.gates.legacy_quiet if quiet is None else quiet,
+            expected=settings.expected_nodes if expected is None else expected,
+        )
+        connection.rollback()
+    return found
+
+
+def fit(settings: Settings) -> schema.Heads:
+    """The revisions there are, where the schema is this release's.
+
+    Raises:
+        Stopped: UNREACHABLE; UNFIT, saying how the schema stands.
+    """
+    heads = schema.current(settings.database.url.get_secret_value(), settings.database.schema)
+    if heads.state != "head":
+        raise Stopped(schema.PROBLEMS[heads.state], Exit.UNFIT)
+    return heads
+
+
+def _gather(
+    connection: Connection,
+    settings: Settings,
+    *,
+    heads: schema.Heads,
+    scope: Scope,
+    quiet: timedelta,
+    expected: int | None,
+) -> Evidence:
+    home = settings.database.schema
+    tables = page.in_schema(home)
+    now: datetime = connection.execute(select(func.clock_timestamp())).scalar_one()
+    rollout, removed_at = standing(connection, home)
+    fleet = nodes.Fleet(
+        nodes=nodes.read(connection, tables, home),
+        epoch=rollout.epoch,
+        now=now,
+        expected=expected,
+        build=version("jwt-way-out"),
+    )
+    epoch, recorded_at = (
+        (None, None)
+        if rollout.drain_since is None
+        else journal.drain_of(connection, tables, home, rollout.drain_since)
+    )
+    stop = drain.stopped(rollout, fleet, drain_epoch=epoch, recorded_at=recorded_at)
+    common: dict[str, Any] = {
+        "now": now,
+        "settings": settings,
+        "schema_state": heads.state,
+        "rollout": rollout,
+        "legacy_removed_at": removed_at,
+        "is_contracted": heads.contracted,
+        "fleet": fleet,
+        "moves": journal.read(connection, tables, home, limit=1, moves_only=True),
+        "scope": scope,
+        "quiet": quiet,
+    }
+    last_end, has_endless = _last_session(connection, tables, home, now)
+    common |= {"last_session_end": last_end, "has_endless": has_endless}
+    if heads.contracted:
+        return Evidence(
+            **common,
+            horizon=drain.Horizon(at=None, bound="none", why="the rollout is retired", stop=stop),
+            open=None,
+            would_be_hit=None,
+            seen=None,
+            usage=None,
+            late_iats=(),
+            watching_since=None,
+        )
+    asked: dict[str, Any] = {
+        "issuers": settings.issuers,
+        "now": now,
+        "stopped_at": stop.at,
+    }
+    opened = census.still_open(connection, home, **asked, scope=scope)
+    return Evidence(
+        **common,
+        horizon=drain.horizon(stop, fleet, settings.issuers, opened),
+        open=opened,
+        would_be_hit=census.still_open(connection, home, **asked, scope=_everybody_left(rollout)),
+        seen=census.seen_since(connection, home, since=now - quiet, scope=scope),
+        usage=census.usage(
+            connection,
+            home,
+            now=now,
+            back=max(_USAGE_BACK, quiet, settings.gates.foreign_quiet),
+        ),
+        late_iats=_late_iats(connection, tables, settings, stop.at),
+        watching_since=_watching_since(connection, home, fleet),
+        jobs=_jobs(connection, tables, home),
+    )
+
+
+def standing(connection: Connection, home: str) -> tuple[Rollout, datetime | None]:
+    """The rollout row, and the mark of `retire`."""
+    table = page.in_schema(home).tables[f"{home}.rollout"]
+    columns = (
+        "phase",
+        "percent",
+        "epoch",
+        "since",
+        "exceptions",
+        "drain_since",
+        "sunset_at",
+        "legacy_removed_at",
+    )
+    rows = connection.execute(select(*(table.c[name] for name in columns))).all()
+    return rollout_of([tuple(row) for row in rows]), rows[0][-1]
+
+
+def _everybody_left(rollout: Rollout) -> Scope:
+    return census.Scope(before=rollout, after=replace(rollout, phase=Phase.CUTOVER, exceptions=()))
+
+
+def _late_iats(
+    connection: Connection, tables: Any, settings: Settings, stopped_at: datetime | None
+) -> tuple[tuple[str, datetime], ...]:
+    """Issuers of legacy tokens signed after issuing stopped, by the token's own clock."""
+    if stopped_at is None:
+        return ()
+    table = tables.tables[f"{settings.database.schema}.legacy_tokens"]
+    found: list[tuple[str, datetime]] = []
+    for issuer in settings.issuers:
+        latest = connection.scalar(
+            select(func.max(table.c.iat)).where(
+                table.c.issuer == issuer.id, table.c.iat > stopped_at + issuer.skew
+            )
+        )
+        if latest is not None:
+            found.append((issuer.id, latest))
+    return tuple(found)
+
+
+def _watching_since(connection: Connection, home: str, fleet: Fleet) -> datetime | None:
+    known = [node.started_at for node in fleet.nodes]
+    counting = census.counting_since(connection, home)
+    return min([*known, *([counting] if counting else [])], default=None)
+
+
+def _jobs(connection: Connection, tables: Any, home: str) -> tuple[Job, ...]:
+    table = tables.tables[f"{home}.jobs"]
+    columns = ("name", "source", "state", "done", "total", "rejected", "updated_at")
+    query = select(*(table.c[name] for name in columns)).where(table.c.source.is_not(None))
+    rows = connection.execute(query.order_by(table.c.name)).mappings()
+    return tuple(Job(**row) for row in rows)
+
+
+def _last_session(
+    connection: Connection, tables: Any, home: str, now: datetime
+) -> tuple[datetime | None, bool]:
+    table = tables.tables[f"{home}.sessions"]
+    living = table.c.revoked_at.is_(None)
+    last = connection.scalar(
+        select(func.max(table.c.expires_at)).where(living, table.c.expires_at > now)
+    )
+    endless = connection.scalar(
+        select(table.c.id).where(living, table.c.expires_at.is_(None)).limit(1)
+    )
+    return last, endless is not None

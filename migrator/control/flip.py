@@ -1,0 +1,279 @@
+"""A move of the rollout: one transaction, then the wait for the nodes.
+
+The transaction is a compare-and-set of the one row, a line in the journal and a row of the feed.
+It touches no other data, so nothing can hold it up for longer than the lock on that row. What
+follows the commit only looks: interrupting it changes nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+from sqlalchemy import case, func, insert, literal, null, select, text, update
+from sqlalchemy.exc import DBAPIError
+
+from migrator.control import blockers, journal, nodes, revisions
+from migrator.control.evidence import standing
+from migrator.core.errors import Exit, Problem, Stopped
+from migrator.core.phases import ORDER, Phase
+from migrator.stores import tables as page
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from sqlalchemy import Connection
+
+    from migrator.control.nodes import Fleet
+    from migrator.control.rollout import Target
+    from migrator.core.phases import Rollout
+    from migrator.settings import Settings
+
+_LOCK_TIMEOUT = "2s"
+_LOOK_S = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """Who moves what, and why: what the journal keeps."""
+
+    who: str
+    why: str | None
+    command: str
+    sunset_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Acknowledged:
+    """How far a move has come among the nodes."""
+
+    fleet: Fleet
+    in_effect_at: datetime | None
+
+    @property
+    def is_in_effect(self) -> bool:
+        """Whether every living node has said so."""
+        return self.in_effect_at is not None
+
+
+def read(settings: Settings) -> tuple[Rollout, datetime | None]:
+    """The rollout as it stands, and the mark of `retire`.
+
+    Raises:
+        Stopped: UNREACHABLE.
+    """
+    with revisions.connected(settings.database.url.get_secret_value()) as connection:
+        found = standing(connection, settings.database.schema)
+        connection.rollback()
+    return found
+
+
+def commit(settings: Settings, rollout: Rollout, target: Target, order: Order) -> Rollout:
+    """Make the move, if `rollout` is still what stands; return what stands now.
+
+    Raises:
+        Stopped: CONFLICT, naming the other; UNREACHABLE.
+    """
+    home = settings.database.schema
+    with revisions.connected(settings.database.url.get_secret_value()) as connection:
+        pid = connection.scalar(text("SELECT pg_backend_pid()")) or 0
+        connection.rollback()
+        with blockers.watch(connection.engine, pid) as seen:
+            try:
+                moved = _compare_and_set(connection, home, rollout, target, order)
+            except DBAPIError as error:
+                if isinstance(error.orig, psycopg.errors.LockNotAvailable):
+                    connection.rollback()
+                    raise Stopped(_held(seen), Exit.CONFLICT) from error
+                raise
+        if not moved:
+            connection.rollback()
+            last = journal.read(connection, page.in_schema(home), home, limit=1, moves_only=True)
+            raise Stopped(_overtaken(rollout, last), Exit.CONFLICT)
+        connection.commit()
+        after, _ = standing(connection, home)
+        connection.rollback()
+    return after
+
+
+def _compare_and_set(
+    connection: Connection, home: str, rollout: Rollout, target: Target, order: Order
+) -> bool:
+    tables = page.in_schema(home).tables
+    row, log, feed = (tables[f"{home}.{name}"] for name in ("rollout", "rollout_log", "feed"))
+    connection.execute(text(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'"))
+    connection.execute(
+        text("SELECT set_config('application_name', :name, true)"),
+        {"name": f"migrator {order.command} by {order.who}"[:63]},
+    )
+    after = target.of(rollout)
+    enters = target.phase is not rollout.phase
+    exceptions = [
+        {"by": one.by, "value": one.value, "phase": one.phase.value} for one in target.exceptions
+    ]
+    changed = connection.execute(
+        update(row)
+        .where(row.c.epoch == rollout.epoch)
+        .values(
+            phase=target.phase.value,
+            percent=target.percent,
+            epoch=after.epoch,
+            exceptions=exceptions,
+            since=func.clock_timestamp() if enters else row.c.since,
+            drain_since=_drain_since(row, rollout, target),
+            sunset_at=_sunset_at(row, target, order),
+            legacy_removed_at=(
+                func.clock_timestamp()
+                if target.phase is Phase.RETIRED
+                else row.c.legacy_removed_at
+            ),
+        )
+    )
+    if changed.rowcount != 1:
+        return False
+    connection.execute(
+        insert(log).values(
+            at=func.clock_timestamp(),
+            who=order.who,
+            why=order.why,
+            command=order.command,
+            from_phase=rollout.phase.value,
+            to_phase=target.phase.value,
+            from_percent=rollout.percent,
+            to_percent=target.percent,
+            epoch=after.epoch,
+            detail={"exceptions": exceptions} if exceptions or rollout.exceptions else {},
+        )
+    )
+    connection.execute(insert(feed).values(kind="legacy", key=f"epoch:{after.epoch}"))
+    return True
+
+
+def _drain_since(row: Any, rollout: Rollout, target: Target) -> Any:
+    """Set when drain is entered, kept while it lasts, gone with the way back to swap."""
+    if ORDER.index(target.phase) < ORDER.index(Phase.DRAIN):
+        return null()
+    if rollout.phase is Phase.SWAP:
+        return func.clock_timestamp()
+    return row.c.drain_since
+
+
+def _sunset_at(row: Any, target: Target, order: Order) -> Any:
+    if ORDER.index(target.phase) < ORDER.index(Phase.DRAIN):
+        return null()
+    return row.c.sunset_at if order.sunset_at is None else literal(order.sunset_at)
+
+
+def set_sunset(settings: Settings, epoch: int, sunset_at: datetime) -> None:
+    """Announce the end where none was scheduled; nothing, if the rollout has moved on."""
+    home = settings.database.schema
+    row = page.in_schema(home).tables[f"{home}.rollout"]
+    with revisions.connected(settings.database.url.get_secret_value()) as connection:
+        connection.execute(text(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'"))
+        connection.execute(
+            update(row)
+            .where(row.c.epoch == epoch, row.c.phase == "drain")
+            .values(sunset_at=case((row.c.sunset_at.is_(None), sunset_at), else_=row.c.sunset_at))
+        )
+        connection.commit()
+
+
+def await_nodes(
+    settings: Settings,
+    rollout: Rollout,
+    *,
+    wait: timedelta,
+    who: str,
+    tell: Callable[[Acknowledged], None] = lambda _: None,
+) -> Acknowledged:
+    """Wait until every living node acknowledged the epoch, or until `wait` is over.
+
+    A database that goes away meanwhile is waited for too: the move is made, and asking is all that
+    is left. `tell` is called with each look. The moment it took effect goes to the journal.
+
+    Raises:
+        Stopped: UNREACHABLE, when the database could never be asked.
+    """
+    home, url = settings.database.schema, settings.database.url.get_secret_value()
+    until = time.monotonic() + wait.total_seconds()
+    last: Acknowledged | None = None
+    while True:
+        try:
+            with revisions.connected(url) as connection:
+                while True:
+                    last = _look(connection, home, rollout)
+                    tell(last)
+                    if last.is_in_effect:
+                        _note(connection, home, rollout, last, who)
+                        return last
+                    if time.monotonic() >= until:
+                        return last
+                    time.sleep(_LOOK_S)
+        except Stopped:
+            if time.monotonic() >= until:
+                if last is None:
+                    raise
+                return last
+            time.sleep(_LOOK_S)
+
+
+def _look(connection: Connection, home: str, rollout: Rollout) -> Acknowledged:
+    now = connection.execute(select(func.clock_timestamp())).scalar_one()
+    found = nodes.read(connection, page.in_schema(home), home)
+    connection.rollback()
+    # A node that has seen a later epoch has seen this one.
+    fleet = nodes.Fleet(nodes=found, epoch=rollout.epoch, now=now)
+    behind = [node for node in fleet.live if node.epoch is None or node.epoch < rollout.epoch]
+    if behind or fleet.rogue:
+        return Acknowledged(fleet=fleet, in_effect_at=None)
+    acked = [node.acked_at for node in fleet.live if node.acked_at]
+    return Acknowledged(fleet=fleet, in_effect_at=max(acked, default=now))
+
+
+def _note(
+    connection: Connection, home: str, rollout: Rollout, seen: Acknowledged, who: str
+) -> None:
+    # Without a node nothing is in effect anywhere, and no moment is worth recording.
+    if not seen.fleet.live or seen.in_effect_at is None:
+        return
+    journal.note_in_effect(
+        connection,
+        page.in_schema(home),
+        home,
+        epoch=rollout.epoch,
+        phase=rollout.phase.value,
+        percent=rollout.percent,
+        at=seen.in_effect_at,
+        who=who,
+        nodes=len(seen.fleet.live),
+    )
+    connection.commit()
+
+
+def _overtaken(rollout: Rollout, last: tuple[journal.Row, ...]) -> Problem:
+    other = (
+        f"{last[0].who} ran `{last[0].command}` ({last[0].from_phase} → {last[0].to_phase}, "
+        f"epoch {last[0].epoch})"
+        if last
+        else "somebody"
+    )
+    return Problem(
+        id="move.overtaken",
+        what=f"the rollout moved while this was decided: {other}",
+        why=f"this was judged under epoch {rollout.epoch}; a move never overwrites another",
+        do="migrator status, then decide again",
+    )
+
+
+def _held(seen: list[blockers.Blocker]) -> Problem:
+    who = "; ".join(str(one) for one in seen) or "somebody who was gone when asked for"
+    return Problem(
+        id="move.locked",
+        what=f"another move holds the rollout: {who}",
+        why="two moves at once would have to guess about each other",
+        do="migrator log, then decide again",
+    )

@@ -1,0 +1,64 @@
+"""Which gates stand before which phase, and what they say together.
+
+The table is the contract: `gates PHASE`, the moves and status read it. A gate that is not built is
+absent from it, never "pass". Gates decide; `evidence.py` reads what they decide by.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from migrator.control.gates import fleet, issuing, traffic
+from migrator.control.gates.model import Gate
+from migrator.core.errors import Exit
+from migrator.core.phases import Phase
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from migrator.control.evidence import Evidence
+
+__all__ = ["SETS", "Gate", "evaluate", "exit_of", "those"]
+
+_SWAP: tuple[Callable[[Evidence], Gate], ...] = (
+    fleet.nodes_acked,
+    fleet.schema_head,
+    fleet.keys_present,
+)
+_DRAIN = (*_SWAP, issuing.swap_complete)
+
+SETS: dict[Phase, tuple[Callable[[Evidence], Gate], ...]] = {
+    Phase.SWAP: _SWAP,
+    Phase.DRAIN: _DRAIN,
+    Phase.CUTOVER: (
+        *_DRAIN,
+        issuing.issuance_stopped,
+        issuing.drain_horizon,
+        traffic.legacy_seen,
+        traffic.foreign_seen,
+    ),
+    Phase.RETIRED: (
+        fleet.nodes_acked,
+        traffic.legacy_seen,
+        issuing.drain_horizon,
+        traffic.no_exceptions,
+    ),
+}
+
+
+def evaluate(entering: Phase, evidence: Evidence) -> tuple[Gate, ...]:
+    """What each gate before `entering` says."""
+    return tuple(judge(evidence) for judge in SETS.get(entering, ()))
+
+
+def those(gates: Iterable[Gate], result: str) -> list[str]:
+    """The ids of the gates that say `result`."""
+    return [gate.id for gate in gates if gate.result == result]
+
+
+def exit_of(gates: Iterable[Gate]) -> Exit:
+    """What they say together: done, GATE_FAILED, or EVIDENCE_STALE where none fails."""
+    results = {gate.result for gate in gates}
+    if "fail" in results:
+        return Exit.GATE_FAILED
+    return Exit.EVIDENCE_STALE if results & {"stale", "inconclusive"} else Exit.DONE

@@ -1,0 +1,103 @@
+"""Gates about what is issued and still out: swap-complete, issuance-stopped, drain-horizon."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from migrator.control.gates.model import Gate
+from migrator.control.words import at, span
+from migrator.core.phases import ORDER, Phase
+
+if TYPE_CHECKING:
+    from migrator.control.evidence import Evidence
+    from migrator.control.gates.model import Result
+
+# Usage is written by the second and dated when it is written, so what was issued just before the
+# drain took effect may carry a moment just after.
+_FLUSHED_LATE = timedelta(seconds=10)
+
+
+def swap_complete(evidence: Evidence) -> Gate:
+    """Everybody is in the cohort."""
+    rollout = evidence.rollout
+    done = rollout.percent == 100 and ORDER.index(rollout.phase) >= ORDER.index(Phase.SWAP)
+    return Gate(
+        id="swap-complete",
+        result="pass" if done else "fail",
+        value=rollout.percent,
+        threshold=100,
+        as_of=evidence.now,
+        ttl_s=60,
+        overridable=False,
+        detail=f"{rollout.phase} at {rollout.percent} %",
+        command="migrator advance swap --percent 100",
+    )
+
+
+def issuance_stopped(evidence: Evidence) -> Gate:
+    """No legacy token was issued since the drain took effect."""
+    stop = evidence.horizon.stop
+    result, detail = _judge_issuing(evidence)
+    return Gate(
+        id="issuance-stopped",
+        result=result,
+        value=None if stop.at is None else f"stopped {at(stop.at)}",
+        threshold="none issued since",
+        as_of=evidence.fleet.heard_at,
+        ttl_s=30,
+        overridable=False,
+        detail=detail,
+        command="migrator nodes",
+    )
+
+
+def _judge_issuing(evidence: Evidence) -> tuple[Result, str]:
+    stop = evidence.horizon.stop
+    if stop.at is None:
+        return "fail", stop.why or "issuing has not stopped"
+    for node in evidence.fleet.nodes:
+        if node.last_jwt_issued_at is not None and node.last_jwt_issued_at > stop.at:
+            return "fail", f"node {node.id} issued one at {at(node.last_jwt_issued_at)}"
+    for line in evidence.usage or ():
+        late = line.last_at is not None and line.last_at > stop.at + _FLUSHED_LATE
+        if late and line.outcome == "issued:legacy":
+            return "fail", f"nodes counted one issued at about {at(line.last_at)}"
+    for issuer, iat in evidence.late_iats:
+        name = evidence.settings_name(issuer)
+        return "fail", f"issuer {name} signed one at {at(iat)}: a signer we do not see goes on"
+    return "pass", f"none since {at(stop.at)}"
+
+
+def drain_horizon(evidence: Evidence) -> Gate:
+    """No legacy token can be good any more."""
+    result, detail = _judge_horizon(evidence)
+    found = evidence.horizon
+    return Gate(
+        id="drain-horizon",
+        result=result,
+        value=None if found.at is None else at(found.at),
+        threshold=at(evidence.now),
+        as_of=evidence.now,
+        ttl_s=60,
+        overridable=True,
+        detail=detail,
+        command="migrator status --detail",
+    )
+
+
+def _judge_horizon(evidence: Evidence) -> tuple[Result, str]:
+    found, opened = evidence.horizon, evidence.open
+    if evidence.is_contracted:
+        return "pass", "the rollout is retired"
+    named = f"{opened.subjects} subjects: {opened.clients}" if opened and opened.subjects else ""
+    if found.stop.at is None:
+        return "fail", found.why or "issuing has not stopped"
+    if found.at is None:
+        if named:
+            return "fail", f"still good: {named}; and {found.why}"
+        return "inconclusive", f"no end can be told: {found.why}"
+    if evidence.now < found.at:
+        left = span(found.at - evidence.now)
+        return "fail", f"{left} left; still good: {named or 'none that was seen'}"
+    return "pass", f"over since {at(found.at)} ({found.bound})"

@@ -1,0 +1,105 @@
+"""The journal of the rollout: who moved what, when and why; only ever added to.
+
+A move writes its own row. One more, `in effect`, is written when every living node acknowledged
+it: then the moment that issuing stopped is on record, and no restart of a node can blur it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import insert, select, text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from sqlalchemy import Connection, MetaData
+
+IN_EFFECT = "in effect"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One line of the journal."""
+
+    id: int
+    at: datetime
+    who: str
+    why: str | None
+    command: str
+    from_phase: str | None
+    to_phase: str | None
+    from_percent: int | None
+    to_percent: int | None
+    epoch: int
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+
+def read(
+    connection: Connection, tables: MetaData, schema: str, *, limit: int, moves_only: bool = False
+) -> tuple[Row, ...]:
+    """The last rows, newest first."""
+    table = tables.tables[f"{schema}.rollout_log"]
+    query = select(table).order_by(table.c.id.desc()).limit(limit)
+    if moves_only:
+        query = query.where(table.c.command != IN_EFFECT)
+    return tuple(Row(**row) for row in connection.execute(query).mappings())
+
+
+def drain_of(
+    connection: Connection, tables: MetaData, schema: str, since: datetime
+) -> tuple[int | None, datetime | None]:
+    """The epoch that began the drain of `since`, and when that took effect, if on record."""
+    table = tables.tables[f"{schema}.rollout_log"]
+    began = connection.scalar(
+        select(table.c.epoch)
+        .where(table.c.to_phase == "drain", table.c.from_phase == "swap", table.c.at >= since)
+        .order_by(table.c.id)
+        .limit(1)
+    )
+    if began is None:
+        return None, None
+    recorded = connection.scalar(
+        select(table.c.detail["in_effect_at"].astext.cast(table.c.at.type))
+        .where(table.c.command == IN_EFFECT, table.c.epoch >= began)
+        .order_by(table.c.id)
+        .limit(1)
+    )
+    return began, recorded
+
+
+def note_in_effect(
+    connection: Connection,
+    tables: MetaData,
+    schema: str,
+    *,
+    epoch: int,
+    phase: str,
+    percent: int,
+    at: datetime,
+    who: str,
+    nodes: int,
+) -> None:
+    """Record, once, that every living node acts under `epoch`."""
+    table = tables.tables[f"{schema}.rollout_log"]
+    # Two commands may wait for the same epoch; the row of rollout is the lock between them.
+    rollout = tables.tables[f"{schema}.rollout"]
+    connection.execute(text("SET LOCAL lock_timeout = '2s'"))
+    connection.execute(select(rollout.c.id).with_for_update())
+    there = select(table.c.id).where(table.c.command == IN_EFFECT, table.c.epoch == epoch)
+    if connection.scalar(there) is not None:
+        return
+    connection.execute(
+        insert(table).values(
+            who=who,
+            command=IN_EFFECT,
+            from_phase=phase,
+            to_phase=phase,
+            from_percent=percent,
+            to_percent=percent,
+            epoch=epoch,
+            detail={"in_effect_at": at.isoformat(), "nodes": nodes},
+        )
+    )

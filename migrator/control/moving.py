@@ -1,0 +1,206 @@
+"""The course of a move: is it legal, is it done, do the gates agree, commit, wait.
+
+Legality comes first and costs nothing, gates before anybody is asked to confirm, and what follows
+the commit is resumable: running the command again goes on from wherever it stood.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from migrator.control import evidence, flip, gates
+from migrator.control.census import Scope
+from migrator.control.flip import Acknowledged
+from migrator.core.errors import Exit, Problem, Stopped
+from migrator.core.phases import Phase
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from migrator.control.census import Census
+    from migrator.control.evidence import Evidence
+    from migrator.control.flip import Order
+    from migrator.control.gates import Gate
+    from migrator.control.rollout import Target
+    from migrator.core.phases import Rollout
+    from migrator.settings import Settings
+
+_LOOK_S = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A move that may be made: what stands, what would, and what the gates say of it."""
+
+    before: Rollout
+    target: Target
+    gates: tuple[Gate, ...]
+    hit: Census | None
+
+    @property
+    def exit_code(self) -> Exit:
+        """What the gates say together; moves back have none."""
+        return gates.exit_of(self.gates)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moved:
+    """What a move came to."""
+
+    before: Rollout
+    after: Rollout
+    seen: Acknowledged | None
+    changed: bool
+
+    @property
+    def exit_code(self) -> Exit:
+        """NOT_ACKNOWLEDGED where a wait ended before the nodes did."""
+        waited = self.seen is None or self.seen.is_in_effect
+        return Exit.DONE if waited else Exit.NOT_ACKNOWLEDGED
+
+
+def plan(
+    settings: Settings,
+    decide: Callable[[Rollout], Target | None],
+    *,
+    expected: int | None = None,
+    wait_gates: timedelta | None = None,
+    tell: Callable[[tuple[Gate, ...]], None] = lambda _: None,
+) -> Plan | Rollout:
+    """What `decide` asks for, judged; the rollout itself where it stands so already.
+
+    Args:
+        decide: one of `control.rollout`'s moves.
+        wait_gates: how long to wait for the gates; None is not at all.
+
+    Raises:
+        Stopped: an illegal move; WAIT_TIMED_OUT; UNFIT; UNREACHABLE.
+    """
+    evidence.fit(settings)
+    until = time.monotonic() + (wait_gates.total_seconds() if wait_gates else 0)
+    while True:
+        before, _ = flip.read(settings)
+        target = decide(before)
+        if target is None:
+            return before
+        if not target.gated:
+            return Plan(before=before, target=target, gates=(), hit=None)
+        found = _judged(settings, before, target, expected)
+        if found.exit_code is Exit.DONE or wait_gates is None:
+            return found
+        tell(found.gates)
+        if time.monotonic() >= until:
+            raise Stopped(_timed_out(found, wait_gates), Exit.WAIT_TIMED_OUT)
+        time.sleep(_LOOK_S)
+
+
+def _judged(settings: Settings, before: Rollout, target: Target, expected: int | None) -> Plan:
+    after = target.of(before)
+    cuts = target.phase is Phase.CUTOVER or target.phase is before.phase is Phase.DRAIN
+    entering = Phase.CUTOVER if cuts else target.phase
+    facts = gather_for(settings, entering, expected=expected, before=before, after=after)
+    return Plan(
+        before=before,
+        target=target,
+        gates=gates.evaluate(entering, facts),
+        hit=facts.open if entering is Phase.CUTOVER else None,
+    )
+
+
+def gather_for(
+    settings: Settings,
+    entering: Phase,
+    *,
+    expected: int | None = None,
+    before: Rollout | None = None,
+    after: Rollout | None = None,
+) -> Evidence:
+    """The evidence for entering a phase: a cutover is judged by those it concerns.
+
+    Args:
+        before: where everybody stands; None counts those too who are cut over already.
+        after: where everybody would stand; a cutover of all unless given.
+    """
+    retiring = entering is Phase.RETIRED
+    scope = Scope()
+    if entering is Phase.CUTOVER and before is not None:
+        everybody = replace(before, phase=Phase.CUTOVER, exceptions=())
+        scope = Scope(before=before, after=after or everybody)
+    return evidence.gather(
+        settings,
+        scope=scope,
+        quiet=settings.gates.retire_quiet if retiring else settings.gates.legacy_quiet,
+        expected=expected,
+    )
+
+
+def make(
+    settings: Settings,
+    planned: Plan,
+    order: Order,
+    *,
+    wait: timedelta,
+    committed: Callable[[Rollout], None] = lambda _: None,
+    tell: Callable[[Acknowledged], None] = lambda _: None,
+) -> Moved:
+    """Commit the move, then wait for the nodes; a `wait` of 0 does not.
+
+    Args:
+        committed: called right after the commit: from here on nothing undoes it but a move.
+
+    Raises:
+        Stopped: CONFLICT; UNREACHABLE before the commit.
+    """
+    after = flip.commit(settings, planned.before, planned.target, order)
+    committed(after)
+    seen = settle(settings, after, wait=wait, who=order.who, tell=tell)
+    return Moved(before=planned.before, after=after, seen=seen, changed=True)
+
+
+def settle(
+    settings: Settings,
+    rollout: Rollout,
+    *,
+    wait: timedelta,
+    who: str,
+    tell: Callable[[Acknowledged], None] = lambda _: None,
+) -> Acknowledged | None:
+    """Wait for the nodes, then announce the end if it can be told; None if there is no waiting."""
+    if not wait:
+        return None
+    seen = flip.await_nodes(settings, rollout, wait=wait, who=who, tell=tell)
+    if seen.is_in_effect and rollout.phase is Phase.DRAIN and rollout.sunset_at is None:
+        found = evidence.gather(settings).horizon
+        if found.bound == "exact" and found.at is not None:
+            flip.set_sunset(settings, rollout.epoch, found.at)
+    return seen
+
+
+def look(settings: Settings, rollout: Rollout, *, who: str) -> None:
+    """Look once whether the nodes have come along since a move was left to itself."""
+    settle(settings, rollout, wait=timedelta(microseconds=1), who=who)
+
+
+def refusal(found: Plan) -> Problem:
+    """The page that says which gates hold a move up."""
+    holding = [gate for gate in found.gates if gate.result != "pass"]
+    first = next((gate for gate in holding if gate.result == "fail"), holding[0])
+    return Problem(
+        id="gates." + ("failed" if found.exit_code is Exit.GATE_FAILED else "unsure"),
+        what="; ".join(f"{gate.id} ({gate.result}): {gate.detail}" for gate in holding),
+        why=f"{found.before.phase} → {found.target.phase} is not safe, or not known to be",
+        do=first.command,
+    )
+
+
+def _timed_out(found: Plan, waited: timedelta) -> Problem:
+    page = refusal(found)
+    return Problem(
+        id="gates.timed_out",
+        what=f"after {waited.total_seconds():g} s the gates still hold it up: {page.what}",
+        why="nothing was committed",
+        do=page.do,
+    )
