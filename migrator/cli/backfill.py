@@ -1,0 +1,212 @@
+"""`backfill`: make sessions of a ledger of legacy tokens, so that they can be listed and ended."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from migrator.cli.context import Context, pass_context
+from migrator.control.backfill import summary
+from migrator.control.backfill.order import Kind, Order, fulfil
+from migrator.control.backfill.runner import Limits, Progress
+from migrator.core.errors import BadSettings
+from migrator.settings.problems import Findings
+from migrator.settings.secrets import Vault
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
+
+# Elsewhere than on a terminal: often enough to see that it lives, seldom enough for a log.
+_LINE_SECONDS = 30.0
+
+
+@click.group(name="backfill", short_help="Make sessions of a ledger of legacy tokens.")
+def command() -> None:
+    """Make sessions of a ledger of legacy tokens.
+
+    Each living token gets a session that waits for it: it can be listed and ended from then on,
+    and becomes usable when the token is first presented. Safe to repeat, to stop and to rehearse
+    (--dry-run); a run goes on where the last one was stopped. No token leaves its database.
+    """
+
+
+def _options(run: Callable[..., None]) -> Callable[..., None]:
+    for option in reversed(
+        (
+            click.option("--issuer", required=True, metavar="ID", help="Whose tokens they are."),
+            click.option(
+                "--rejects",
+                type=click.Path(path_type=Path, dir_okay=False),
+                help="Write rejected rows here: their key and the reason, never a token.",
+            ),
+            click.option(
+                "--limit-rows", type=click.IntRange(min=1), help="Stop after so many; exit 13."
+            ),
+            click.option(
+                "--max-seconds",
+                type=click.FloatRange(min=0, min_open=True),
+                help="Begin no page after so long; exit 13.",
+            ),
+            click.option(
+                "--batch",
+                type=click.IntRange(1, 100_000),
+                help="Rows in one transaction; else as many as a quarter of a second takes.",
+            ),
+            click.option("--restart", is_flag=True, help="Begin again; nothing is seeded twice."),
+        )
+    ):
+        run = option(run)
+    return run
+
+
+_source_url = click.option(
+    "--source-url", metavar="env:NAME", help="The ledger's database, if it is not ours."
+)
+_columns = click.option(
+    "--columns",
+    default="",
+    metavar="ours=theirs,…",
+    help="Ours: token, or fingerprint, subject and exp; jti, family, client, iat, revoked.",
+)
+_file = click.option("--file", "place", required=True, metavar="PATH|-", help="- is stdin.")
+
+
+@command.command()
+@click.option("--from", "place", metavar="TABLE", help="OutstandingToken's, if it was renamed.")
+@_source_url
+@_options
+@pass_context
+def simplejwt(context: Context, /, **given: Any) -> None:
+    """Read the token_blacklist tables of djangorestframework-simplejwt."""
+    _run(context, "simplejwt", **given)
+
+
+@command.command()
+@click.option("--from", "place", required=True, metavar="TABLE", help="With its schema.")
+@_columns
+@_source_url
+@_options
+@pass_context
+def table(context: Context, /, **given: Any) -> None:
+    """Read any table with a primary key, by a mapping of its columns."""
+    _run(context, "table", **given)
+
+
+@command.command()
+@_file
+@_columns
+@_options
+@pass_context
+def jsonl(context: Context, /, **given: Any) -> None:
+    """Read a file of one JSON object on each line."""
+    _run(context, "jsonl", **given)
+
+
+@command.command()
+@_file
+@_columns
+@_options
+@pass_context
+def csv(context: Context, /, **given: Any) -> None:
+    """Read a CSV file with a header line."""
+    _run(context, "csv", **given)
+
+
+def _run(
+    context: Context,
+    kind: Kind,
+    *,
+    issuer: str,
+    place: str | None,
+    rejects: Path | None,
+    limit_rows: int | None,
+    max_seconds: float | None,
+    batch: int | None,
+    restart: bool,
+    columns: str = "",
+    source_url: str | None = None,
+) -> None:
+    order = Order(
+        kind=kind,
+        issuer=issuer,
+        place=place,
+        columns=columns,
+        source_url=_fetched(source_url),
+        source_name=source_url,
+        standard_input=sys.stdin.buffer,
+        limits=Limits(rows=limit_rows, seconds=max_seconds, batch=batch),
+        rejects=rejects,
+        restart=restart,
+        dry_run=context.dry_run,
+        who=context.operator(),
+    )
+    context.note_committed("every page done so far is kept; the next run goes on from there")
+    with _told(context) as tell:
+        report = fulfil(context.settings, order, tell)
+    context.emit(
+        report.as_json(),
+        lambda: summary.text(report),
+        schema="migrator.backfill/1",
+        changed=report.outcome.changed,
+        exit_code=report.exit_code,
+    )
+
+
+def _fetched(reference: str | None) -> str | None:
+    """The URL that an `env:NAME` or `file:PATH` stands for: never one with a password in argv."""
+    if reference is None:
+        return None
+    findings = Findings("the command line")
+    vault = Vault(
+        environ=os.environ, directory=Path(), findings=findings, allows_inline=lambda _: False
+    )
+    found = vault.fetch_url(reference, ("--source-url",))
+    if found is None:
+        raise BadSettings(tuple(findings.problems))
+    return found.get_secret_value()
+
+
+@contextmanager
+def _told(context: Context) -> Iterator[Callable[[Progress], None]]:
+    """Where progress goes: a bar on a terminal, else a line now and then."""
+    if not context.interactive:
+        yield _Lines(context).tell
+        return
+    from rich.console import Console  # noqa: PLC0415 - a pipe need not pay for it
+    from rich.progress import BarColumn, TextColumn  # noqa: PLC0415
+    from rich.progress import Progress as Bar  # noqa: PLC0415
+
+    columns = (TextColumn("backfill"), BarColumn(), TextColumn("{task.fields[words]}"))
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=None, words="")
+        yield lambda progress: _draw(bar, task, progress)
+
+
+def _draw(bar: Bar, task: Any, progress: Progress) -> None:
+    over = progress.total is not None and progress.done > progress.total
+    bar.update(
+        task,
+        completed=progress.done,
+        total=None if over else progress.total,
+        words=summary.line(progress),
+    )
+
+
+class _Lines:
+    """One line after each half a minute."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._next = time.monotonic() + _LINE_SECONDS
+
+    def tell(self, progress: Progress) -> None:
+        if time.monotonic() >= self._next:
+            self._next = time.monotonic() + _LINE_SECONDS
+            self._context.talk("backfill: " + summary.line(progress))

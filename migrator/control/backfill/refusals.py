@@ -1,0 +1,111 @@
+"""Why a backfill does not begin or go on: one page for the operator for each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from migrator.core.errors import Exit, Problem, Stopped
+
+
+def _page(name: str, code: Exit, what: str, why: str, do: str) -> Stopped:
+    return Stopped(Problem(id=f"backfill.{name}", what=what, why=why, do=do), code)
+
+
+def unknown_issuer(given: str, known: Iterable[str]) -> Stopped:
+    """The settings have no such issuer."""
+    return _page(
+        "unknown_issuer",
+        Exit.USAGE,
+        f"no issuer has the id {given!r}",
+        f"the settings name: {', '.join(known) or 'none'}",
+        "give the id of an [[issuers]] table, not its name",
+    )
+
+
+def no_table(name: str) -> Stopped:
+    """The ledger is not there."""
+    return _page(
+        "no_table",
+        Exit.USAGE,
+        f"there is no table {name}",
+        "it is not in this database, not on the search path, or the role may not see it",
+        "name it by --from SCHEMA.TABLE, and another database by --source-url env:NAME",
+    )
+
+
+def no_key(name: str) -> Stopped:
+    """Pages need an order that stays."""
+    return _page(
+        "no_key",
+        Exit.USAGE,
+        f"the table {name} has no primary key",
+        "without one a stopped run could not tell which rows it has done",
+        "add one, or export the rows and read them with `migrator backfill csv`",
+    )
+
+
+def no_columns(name: str, missing: Iterable[str]) -> Stopped:
+    """The table is not what its name says."""
+    return _page(
+        "no_columns",
+        Exit.USAGE,
+        f"{name} has no column {', '.join(missing)}",
+        "the ledger is not of the shape that this source reads",
+        "map its columns with `migrator backfill table --columns ours=theirs,…`",
+    )
+
+
+def bad_columns(why: str) -> Stopped:
+    """`--columns` says what cannot be done."""
+    return _page(
+        "bad_columns",
+        Exit.USAGE,
+        "--columns cannot be used as it is",
+        why,
+        "give token=COLUMN, or fingerprint=, subject= and exp=; also jti, family, client, iat and "
+        "revoked",
+    )
+
+
+def no_file(name: str, why: str) -> Stopped:
+    """The file cannot be read."""
+    return _page("no_file", Exit.USAGE, f"{name} cannot be read", why, "check --file")
+
+
+def no_rejects(name: str, why: str) -> Stopped:
+    """Rejected rows would be lost silently."""
+    return _page("no_rejects", Exit.USAGE, f"{name} cannot be written", why, "check --rejects")
+
+
+def retired() -> Stopped:
+    """There is nothing left to seed into."""
+    return _page(
+        "retired",
+        Exit.IRREVERSIBLE,
+        "the rollout is retired: there are no legacy tokens any more",
+        "a backfilled session waits for its legacy token, and none is read",
+        "nothing: who is not logged in by now logs in",
+    )
+
+
+def changed(job: str, named: Iterable[str]) -> Stopped:
+    """An unfinished run read other rows, or read them otherwise."""
+    return _page(
+        "changed",
+        Exit.GATE_FAILED,
+        f"{job} was begun otherwise and is not finished: {', '.join(named)} differ",
+        "going on from its checkpoint would pass over rows that this mapping has not read",
+        "run it as it was begun, or add --restart to read everything again: nothing is seeded "
+        "twice",
+    )
+
+
+def taken(job: str, who: str) -> Stopped:
+    """Somebody else is at it."""
+    return _page(
+        "taken",
+        Exit.CONFLICT,
+        f"{job} is being run by {who}",
+        "two at once would do the same rows, and one's checkpoint would undo the other's",
+        "wait for it, or stop it; what either has committed stays",
+    )

@@ -1,0 +1,85 @@
+"""A backfill in words: one line while it goes on, one screen at its end."""
+
+from __future__ import annotations
+
+from migrator.control.backfill.order import Report
+from migrator.control.backfill.runner import Progress
+
+_WORDS = {
+    "seeded": "sessions made, each waiting for its legacy token",
+    "already": "known already, left as they are",
+    "expired": "over by their own exp",
+    "denied": "revoked by the ledger, denied from now on",
+    "revoked_already": "revoked by the ledger, denied already",
+    "barred": "denied or cut off by us, left alone",
+    "ended": "living sessions ended, because their token is revoked",
+}
+
+_ENDS = {
+    "done": "done",
+    "limit": "stopped by a limit; what is done is kept, and the next run goes on from there",
+    "interrupted": "interrupted; what is done is kept, and the next run goes on from there",
+}
+
+REASONS = {
+    "no_user": "their user was deleted",
+    "unreadable": "they cannot be read at all",
+    "not_a_jws": "no JWT where the token should be",
+    "oversized": "longer than a credential may be",
+    "bad_subject": "no subject that a row can hold",
+    "bad_claim": "a jti, family or client that a row cannot hold",
+    "bad_fingerprint": "no 32 bytes in hex or base64",
+    "no_expiry": "no exp, and the issuer has no max_age",
+    "bad_time": "an exp or iat that no clock can tell",
+    "wrong_purpose": "tokens for something else than logging in",
+    "unknown_issuer": "tokens of another issuer",
+}
+
+
+def line(progress: Progress) -> str:
+    """How far it is; more rows than were counted is words, never more than 100 %."""
+    rate = f"{progress.here / progress.seconds:,.0f}/s" if progress.seconds > 0 else ""
+    rejected = f", {progress.rejected:,} rejected" if progress.rejected else ""
+    return f"{_far(progress.done, progress.total)}{rejected}  {rate}".rstrip()
+
+
+def _far(done: int, total: int | None) -> str:
+    if total is None:
+        return f"{done:,} rows, of how many is unknown"
+    if done > total:
+        return f"{done:,} rows, {done - total:,} more than were counted at the start"
+    share = 100 * done // total if total else 100
+    return f"{done:,} of about {total:,} rows ({share} %)"
+
+
+def text(report: Report) -> str:
+    """The report as a screen."""
+    outcome = report.outcome
+    counts = outcome.tally.counts
+    head = f"backfill {report.order.kind} of issuer {report.order.issuer} from {report.place}"
+    if report.order.dry_run:
+        head += "\nrehearsed: nothing was written"
+    rows = [f"{_far(counts['read'], outcome.total)} read: {_ENDS[outcome.end]}"]
+    if outcome.resumed:
+        rows.append(f"went on from a checkpoint; {outcome.here:,} rows in this run")
+    rows += [
+        f"{counts[name]:>12,}  {words}"
+        for name, words in _WORDS.items()
+        if counts[name] or name == "seeded"
+    ]
+    rows += [
+        f"{count:>12,}  rejected, {reason}: {REASONS.get(reason, 'see playbooks')}"
+        for reason, count in sorted(outcome.tally.rejected.items())
+    ]
+    if outcome.tally.rejected:
+        rows.append(_where(report))
+    rows.append("cannot be seeded:")
+    rows += [f"  {what}: {why}" for what, why in report.unseedable]
+    return "\n".join([head, *rows])
+
+
+def _where(report: Report) -> str:
+    if report.order.rejects is not None and not report.order.dry_run:
+        return f"              each is in {report.order.rejects}"
+    named = "; ".join(row for row, _ in report.outcome.examples[:5])
+    return f"              for example {named}  (--rejects PATH writes them all)"
