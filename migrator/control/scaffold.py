@@ -126,7 +126,7 @@ def _toml(value: Any) -> str:
 
 
 _FILE = """\
-# Settings of migrator. Each key can be set as MIGRATOR_SECTION__KEY; secrets are named, never here.
+# Settings of migrator. A key is also set by MIGRATOR_SECTION__KEY; secrets are named, never here.
 environment = {environment}    # typed to confirm moves
 app = {app}
 # expected_nodes = 24    # processes that will run the shim; unset = gates inconclusive
