@@ -1,0 +1,34 @@
+"""What `doctor` looks at, one file for each server or part; each look returns findings.
+
+Nothing is written, and no look stops another: everything that can be told is told at once.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from migrator.control.diagnosis import cache, database, keys, wired
+from migrator.control.diagnosis.finding import Finding, Level, of_problem, worst
+
+if TYPE_CHECKING:
+    from migrator.control.diagnosis.keys import Prepare
+    from migrator.settings import Settings
+
+__all__ = ["Finding", "Level", "diagnose", "of_problem", "worst"]
+
+
+def diagnose(settings: Settings, *, prepare: Prepare) -> list[Finding]:
+    """Everything that can be told, the worst of each part first seen first.
+
+    Args:
+        settings: those that loaded.
+        prepare: makes an issuer with its keys, as a node would.
+    """
+    return [
+        Finding("settings", "ok", f"settings load: {settings.environment}, {settings.app}"),
+        *wired.looks_at_settings(settings),
+        *keys.looks(settings, prepare),
+        *database.looks(settings),
+        *cache.looks(settings),
+        *wired.looks_at_libraries(),
+    ]
