@@ -83,8 +83,8 @@ def _server(connection: Connection) -> list[Finding]:
     if port is not None and port != asked:
         told = f"something stands between (asked at port {asked}, answered at {port}): a pooler?"
         do = (
-            "pgbouncer in transaction mode is fine from 1.21 on with max_prepared_statements above "
-            "0; statement mode is not"
+            "pgbouncer in transaction mode is fine from 1.21 on with max_prepared_statements "
+            "above 0; statement mode is not"
         )
         found.append(Finding("database.pooler", "info", told, do))
     return found
