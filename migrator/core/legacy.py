@@ -137,7 +137,7 @@ class Verifier:
         """
         issuers = tuple(each for each in self._issuers if allowed is None or each.id in allowed)
         if not issuers:
-            return FOREIGN
+            return self._out_of_place(credential, path)
         read = self._read(credential, padded=False)
         if isinstance(read, Reason):
             issuers_padded = tuple(each for each in issuers if each.accept_padding)
@@ -155,6 +155,19 @@ class Verifier:
             each for each in issuers if iss is not None and each.signs_as(_none_if_absent(iss))
         )
         return Legacy(fits) if fits else Wrong(Reason.UNKNOWN_ISSUER)
+
+    def _out_of_place(self, credential: bytes, path: str) -> Owner:
+        """Where no issuer's tokens belong, only another's JWT is foreign.
+
+        One of ours, moved to another scheme or mangled, must not reach the app's own, laxer check:
+        many take whatever follows the first blank.
+        """
+        if not self._issuers:
+            return FOREIGN
+        owner = self.whose(credential, allowed=None, path=path)
+        if isinstance(owner, Legacy):
+            return Wrong(Reason.UNKNOWN_ISSUER)
+        return FOREIGN if owner == Wrong(Reason.UNKNOWN_ISSUER) else owner
 
     def _read(self, credential: bytes, *, padded: bool) -> Mapping[str, object] | Reason:
         """The unverified claims of `credential`, or why there are none."""

@@ -347,7 +347,19 @@ def test_only_issuers_of_the_transport_are_asked() -> None:
     one, other = HS.issuer(), HS.issuer(id="b1")
     judging = verifier(one, other)
     assert judging.whose(HS.token(), allowed={"b1"}, path="/") == Legacy((other,))
-    assert judging.whose(HS.token(), allowed=frozenset(), path="/") is FOREIGN
+
+
+def test_where_no_issuer_sends_anything_only_anothers_jwt_is_foreign() -> None:
+    """Else a retired JWT under another scheme passes apps that never look at it (PUB-072)."""
+    judging, nowhere = verifier(HS.issuer()), frozenset[str]()
+    wrong = Wrong(Reason.UNKNOWN_ISSUER)
+    assert judging.whose(HS.token(), allowed=nowhere, path="/") == wrong
+    respelt = judging.whose(HS.token() + b"=", allowed=nowhere, path="/")
+    assert respelt == Wrong(Reason.NOT_A_JWS)
+    stranger = HS.token(claims(iss="https://stranger.example"))
+    assert judging.whose(stranger, allowed=nowhere, path="/") is FOREIGN
+    assert judging.whose(b"an-opaque-key", allowed=nowhere, path="/") is FOREIGN
+    assert verifier().whose(HS.token(), allowed=nowhere, path="/") is FOREIGN
 
 
 @pytest.mark.parametrize(
