@@ -123,12 +123,12 @@ class Issuing(Swapping):
         if rule.legacy == "verify_then_refuse":
             self.usage.saw(claims, claims.client)
             raise self._refused(Reason.LEGACY_RETIRED, claims)
-        self.usage.saw(claims, claims.client)
         if not rollout.includes(rule.issue, bucket):
             standing = await self.store.check(claims)
             reason = await self.fault_of(standing, claims)
             if reason is not None:
                 raise self._refused(reason, claims)
+            self.usage.saw(claims, claims.client)
             return await self._issue_legacy(legacy)
         return await self._exchange_now(claims, bucket)
 
@@ -145,6 +145,7 @@ class Issuing(Swapping):
         reason = await self.fault_of(standing, claims)
         if reason is not None:
             raise self._refused(reason, claims)
+        self.usage.saw(claims, claims.client)
         token, session = self.token_of(standing, claims), standing.session
         if token is None or session is None:
             # The row was derived with a key this node does not have: say "not now", never "no".

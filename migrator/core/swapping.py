@@ -62,8 +62,8 @@ class Swapping(Flow):
         client = claims.client or agent
         bucket = bucket_of(claims.subject, claims.realm)
         rule = RULES[rollout.phase_for(issuer=claims.issuer, client=client, bucket=bucket)]
-        self.usage.saw(claims, client)
         if rule.legacy == "verify_then_refuse":
+            self.usage.saw(claims, client)
             return self.refuse(Reason.LEGACY_RETIRED, claims.issuer, client)
 
         swaps = self._swaps(rule, rollout, claims, credential, bucket, await self.now())
@@ -75,13 +75,18 @@ class Swapping(Flow):
             )
         except Unavailable:
             if rule.legacy == "shadow":
+                self.usage.saw(claims, client)
                 return Passed()
             raise
         self.clock.learn(standing.read_at)
         verdict = await self._judge_standing(standing, claims, client)
         if isinstance(verdict, Refused):
-            decides = rule.legacy != "shadow" or verdict.reason in BINDING
-            return verdict if decides else Passed(verdict.reason)
+            if rule.legacy != "shadow" or verdict.reason in BINDING:
+                # No sighting: whoever keeps showing a dead token must not hold up a cutover.
+                return verdict
+            self.usage.saw(claims, client)
+            return Passed(verdict.reason)
+        self.usage.saw(claims, client)
         verdict = replace(
             verdict,
             hand_out=self.token_of(standing, claims) if swaps else None,
