@@ -65,7 +65,7 @@ _BARRED = f"""(EXISTS (
 
 _JUDGED = f"""
 WITH clock AS MATERIALIZED (SELECT clock_timestamp() AS at),
-rows ({', '.join(COLUMNS)}) AS MATERIALIZED (
+rows ({", ".join(COLUMNS)}) AS MATERIALIZED (
 {{rows}}
 ),
 judged AS MATERIALIZED (
@@ -103,7 +103,8 @@ SELECT jsonb_build_object(
   'revoked', (SELECT count(*) FROM revoked),
   'denied', (SELECT count(*) FROM denied),
   'ended', (SELECT count(*) FROM ended),
-  'rejects', coalesce((SELECT jsonb_agg(jsonb_build_array(key, verdict)) FROM judged
+  'rejects', coalesce((SELECT jsonb_agg(jsonb_build_array(key, verdict) ORDER BY length(key), key)
+    FROM judged
     WHERE verdict NOT IN ('expired', 'revoked', 'living')), '[]'::jsonb))"""
 
 PLANT: Final = f"""{_JUDGED},

@@ -21,6 +21,7 @@ from migrator.control.backfill.interrupts import Interrupts
 from migrator.control.backfill.job import Job, Tally
 from migrator.control.backfill.rejects import Rejects
 from migrator.control.backfill.rows import Cursor, Page, Source
+from migrator.core.errors import Stopped
 from migrator.stores.queries import in_schema
 
 End: TypeAlias = Literal["done", "limit", "interrupted"]
@@ -106,12 +107,12 @@ class Runner:
         held = job.begin(
             self.connection, self.schema, self.source, issuer=issuer, who=who, restart=restart
         )
-        with rejects.opened(path, go_on=held.resumed) as taken:
-            try:
+        try:
+            with rejects.opened(path, go_on=held.resumed) as taken:
                 return self._go(held, held.name, held.tally, held.after, held.total, taken)
-            except (DBAPIError, OSError):
-                self._note_failure(held)
-                raise
+        except (DBAPIError, OSError, Stopped):
+            self._note_failure(held)
+            raise
 
     def _go(  # what a pass is
         self,

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import textwrap
+
 from migrator.control.backfill.order import Report
 from migrator.control.backfill.runner import Progress
+
+WIDTH = 99
 
 _WORDS = {
     "seeded": "sessions made, each waiting for its legacy token",
@@ -17,14 +21,17 @@ _WORDS = {
 
 _ENDS = {
     "done": "done",
-    "limit": "stopped by a limit; what is done is kept, and the next run goes on from there",
-    "interrupted": "interrupted; what is done is kept, and the next run goes on from there",
+    "limit": "stopped by a limit: what is done is kept, the next run goes on",
+    "interrupted": "interrupted: what is done is kept, the next run goes on",
 }
 
 REASONS = {
     "no_user": "their user was deleted",
     "unreadable": "they cannot be read at all",
     "not_a_jws": "no JWT where the token should be",
+    "bad_header": "a header that no issuer signs",
+    "bad_payload": "claims that are no JSON object",
+    "not_yet_valid": "signed for a later time",
     "oversized": "longer than a credential may be",
     "bad_subject": "no subject that a row can hold",
     "bad_claim": "a jti, family or client that a row cannot hold",
@@ -68,13 +75,16 @@ def text(report: Report) -> str:
         if counts[name] or name == "seeded"
     ]
     rows += [
-        f"{count:>12,}  rejected, {reason}: {REASONS.get(reason, 'see playbooks')}"
+        f"{count:>12,}  rejected, {reason}: {REASONS.get(reason, 'no exchange takes them')}"
         for reason, count in sorted(outcome.tally.rejected.items())
     ]
     if outcome.tally.rejected:
         rows.append(_where(report))
     rows.append("cannot be seeded:")
-    rows += [f"  {what}: {why}" for what, why in report.unseedable]
+    for what, why in report.unseedable:
+        rows += textwrap.wrap(
+            f"{what}: {why}", WIDTH, initial_indent="  ", subsequent_indent="    "
+        )
     return "\n".join([head, *rows])
 
 

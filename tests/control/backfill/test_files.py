@@ -15,9 +15,10 @@ from migrator.core.errors import Stopped
 from migrator.core.tokens import fingerprint
 from tests.control.backfill.ledgers import Ledger, backfill, body, counts, refresh
 
+DOTTED: dict[str, Any] = {"deep.sid": "flat"}
 ROWS = (
-    "SELECT fingerprint, issuer, jti, family, realm, subject, client, percent_bucket, kid, purpose,"
-    " iat, exp, keep_until, swap_key_id FROM migrator.legacy_tokens ORDER BY fingerprint"
+    "SELECT fingerprint, issuer, jti, family, realm, subject, client, percent_bucket, kid,"
+    " purpose, iat, exp, keep_until, swap_key_id FROM migrator.legacy_tokens ORDER BY fingerprint"
 )
 
 
@@ -38,7 +39,7 @@ def test_a_file_seeds_the_very_rows_that_the_ledger_itself_would(
     tokens = [
         refresh("7", azp="ios", deep={"sid": "f1"}),
         refresh(8, deep={"sid": 12}),
-        refresh("zoë", **{"deep.sid": "flat"}),
+        refresh("zoë", **DOTTED),
         refresh("9", exp=4_000_000_000.5),
         refresh("5", jti=""),
         refresh("6", jti=7),

@@ -1,4 +1,4 @@
-"""A simplejwt ledger in our own database: fingerprints made there, rows that wait, no token moved."""
+"""A simplejwt ledger in our own database: fingerprints made there, rows that wait."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_broken_rows_are_rejected_each_with_its_reason_and_the_rest_is_seeded(
 ) -> None:
     good = [refresh(str(user)) for user in range(20)]
     head, payload, tail = refresh("8").split(".")
-    odd = {
+    odd: dict[str, tuple[str, dict[str, Any]]] = {
         "no_user": (refresh("1"), {"user": None}),
         "no_dots": ("notatoken", {}),
         "empty": ("", {}),
@@ -359,7 +359,7 @@ def test_integer_subjects_are_taken_where_the_issuer_says_so(ledger: Ledger) -> 
 
 
 def test_the_subject_is_what_the_token_says_and_not_the_user_column(ledger: Ledger) -> None:
-    """Where USER_ID_FIELD is not the primary key the two differ, and the token is believed later."""
+    """Where USER_ID_FIELD is not the primary key they differ; the token is believed later."""
     ledger.add(refresh("f3c1-uuid"), user=7)
     backfill(ledger.url)
     assert ledger.execute("SELECT subject FROM migrator.sessions") == [("f3c1-uuid",)]

@@ -55,10 +55,10 @@ def test_a_word_that_is_neither_yes_nor_no_is_not_guessed(ledger: Ledger) -> Non
         ("text", lambda raw: base64.urlsafe_b64encode(raw).rstrip(b"=").decode()),
     ],
 )
-def test_fingerprints_are_read_in_each_spelling(
-    ledger: Ledger, digest: str, written: Any
-) -> None:
-    ledger.execute(f"CREATE TABLE tokens (id int PRIMARY KEY, f {digest}, who bigint, ends bigint)")
+def test_fingerprints_are_read_in_each_spelling(ledger: Ledger, digest: str, written: Any) -> None:
+    ledger.execute(
+        f"CREATE TABLE tokens (id int PRIMARY KEY, f {digest}, who bigint, ends bigint)"
+    )
     token = refresh("7")
     ledger.execute(
         "INSERT INTO tokens VALUES (1, %s, 7, %s)", written(named(token)), body(token)["exp"]
@@ -73,7 +73,9 @@ def test_fingerprints_are_read_in_each_spelling(
 
 
 def test_bad_fingerprints_subjects_and_ends_are_told_apart(ledger: Ledger) -> None:
-    ledger.execute("CREATE TABLE tokens (id int PRIMARY KEY, fingerprint text, subject text, exp timestamp)")
+    ledger.execute(
+        "CREATE TABLE tokens (id int PRIMARY KEY, fingerprint text, subject text, exp timestamp)"
+    )
     good = hashlib.sha256(b"x").hexdigest()
     for row in (
         (1, "abc", "7", "2099-01-01"),
@@ -94,7 +96,9 @@ def test_bad_fingerprints_subjects_and_ends_are_told_apart(ledger: Ledger) -> No
 
 
 def test_a_composite_key_and_odd_names_page_like_any_other(ledger: Ledger) -> None:
-    ledger.execute('CREATE TABLE "Odd ""100% Table" (a text, b int, "T%k" text, PRIMARY KEY (a, b))')
+    ledger.execute(
+        'CREATE TABLE "Odd ""100% Table" (a text, b int, "T%k" text, PRIMARY KEY (a, b))'
+    )
     tokens = [refresh(str(user)) for user in range(30)]
     for at, token in enumerate(tokens):
         ledger.execute(
