@@ -12,7 +12,7 @@ import click
 
 from migrator.cli.context import Context, pass_context
 from migrator.cli.desk import stdin_bytes
-from migrator.control import initialising, pasted, sample
+from migrator.control import initialising, pasted, reach, sample, signers
 from migrator.control.initialising import Answers
 from migrator.core.presets import PRESETS
 from migrator.settings.values import FAMILY_OF
@@ -77,6 +77,11 @@ def _variable(value: str) -> str:
 )
 @click.option("--sample", "source", metavar="PATH", help="A JWT to learn from; - is stdin.")
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Where to.")
+@click.option(
+    "--record",
+    is_flag=True,
+    help="Write nothing but the issuers' ids, as the settings have them, to the database.",
+)
 @click.option("--force", is_flag=True, help="Replace settings that lie there. swap.key stays.")
 @pass_context
 def command(
@@ -96,12 +101,16 @@ def command(
     swap_key_env: str | None,
     source: str | None,
     output: Path | None,
+    record: bool,
     force: bool,
 ) -> None:
     """Write a commented migrator.toml and make a swap key.
 
     A sample JWT by stdin fills in issuer, algorithm, claims and lifetime. It is not kept.
     """
+    if record:
+        _record(context)
+        return
     if sum(each is not None for each in (key_env, key_file, jwks_url)) > 1:
         raise click.UsageError("give one of --key-env, --key-file and --jwks-url")
     learned = _sample(source)
@@ -131,6 +140,23 @@ def command(
         dry_run=context.dry_run,
     )
     _emit(context, made, output or context.config or Path("migrator.toml"))
+
+
+def _record(context: Context) -> None:
+    settings = context.settings
+    names = {issuer.id: issuer.name for issuer in settings.issuers}
+    home = settings.database.schema
+    with reach.reached(settings.database.url.get_secret_value(), home) as connection:
+        known = signers.recorded(connection, home)
+        is_new = any(known.get(one) != name for one, name in names.items())
+        if is_new and not context.dry_run:
+            signers.record(connection, home, names)
+    context.emit(
+        {"issuers": names},
+        lambda: "\n".join(f"{one}  {name}" for one, name in names.items()) or "no issuers",
+        schema="migrator.recorded/1",
+        changed=is_new and not context.dry_run,
+    )
 
 
 def _emit(context: Context, made: initialising.Made, path: Path) -> None:

@@ -161,7 +161,7 @@ def _steps(plan: scaffold.Plan, recorded: bool) -> tuple[str, ...]:  # noqa: FBT
     if plan.swap_secret.startswith("file:"):
         steps.append(f"take {SWAP_KEY_FILE} to every node, and never into version control")
     if not recorded:
-        steps.append("migrator db upgrade")
+        steps.append("migrator db upgrade, then migrator init --record")
     return (*steps, "migrator doctor", "set expected_nodes, and the [routes] of login and refresh")
 
 

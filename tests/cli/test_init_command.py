@@ -31,6 +31,7 @@ SECRET = "k" + "Zq8vN3xR7tL1wP5yB9cF2hJ6mD4sG0aE" * 2
 SCHEMA = json.loads(
     (Path(__file__).parents[2] / "migrator" / "schemas" / "init-1.json").read_text()
 )
+RECORDED = Path(__file__).parents[2] / "migrator" / "schemas" / "recorded-1.json"
 NOW = int(time.time())
 Init = Callable[..., Any]
 
@@ -226,3 +227,24 @@ def test_the_database_keeps_the_issuers_id_for_ever(
 def test_lines_fit_a_screen(init: Init) -> None:
     init("--preset", "keycloak")
     assert max(map(len, Path("migrator.toml").read_text().splitlines())) <= 100
+
+
+def test_the_ids_are_recorded_afterwards_too(
+    init: Init, migrated: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    init("--algorithm", "HS256", "--issuer-name", "web")
+    values = {"DATABASE_URL": migrated, "REDIS_URL": redis_url}
+    for name, value in values.items():
+        monkeypatch.setenv(f"MIGRATOR_{name}", value)
+    monkeypatch.setenv("JWT_SECRET", SECRET)
+    changed = []
+    for args in (["--dry-run"], [], []):
+        result = click.testing.CliRunner().invoke(main, ["init", "--record", "--json", *args])
+        assert result.exit_code == 0, result.output
+        schema = json.loads(RECORDED.read_text())
+        jsonschema.validate(json.loads(result.stdout), schema)
+        changed.append(json.loads(result.stdout)["changed"])
+    assert changed == [False, True, False]
+    with psycopg.connect(migrated.replace("+psycopg", "")) as connection:
+        row = connection.execute("SELECT issuers FROM migrator.rollout").fetchone()
+    assert row == ({"a1": "web"},)

@@ -140,7 +140,7 @@ def _issuers(connection: Connection, home: str, settings: Settings) -> list[Find
             found.append(Finding("issuers.id-changed", "fail", told, do))
         elif issuer.id not in known:
             told = f"issuer {issuer.name} ({issuer.id}) is not recorded in the database"
-            do = "migrator init records it; until then nothing guards its id"
+            do = "migrator init --record; until then nothing guards its id"
             found.append(Finding("issuers.unrecorded", "info", told, do))
     return found
 
