@@ -75,11 +75,15 @@ def test_the_report_says_what_was_done_and_what_cannot_be(shell: Shell, tmp_path
         "           1  rejected, not_a_jws: no JWT where the token should be",
         f"              each is in {rejects}",
         "cannot be seeded:",
-        "  access tokens: never in this ledger: they become sessions when they are presented,"
-        " or end by",
+        (
+            "  access tokens: never in this ledger: they become sessions when they are presented,"
+            " or end by"
+        ),
         "    themselves",
-        "  refresh tokens made by rotation before simplejwt 5.5.1: they were not recorded"
-        " (its issue 863):",
+        (
+            "  refresh tokens made by rotation before simplejwt 5.5.1: they were not recorded"
+            " (its issue 863):"
+        ),
         "    they become sessions at the refresh route",
     ]
     assert json.loads(rejects.read_text()) == {"row": "6", "reason": "not_a_jws"}
