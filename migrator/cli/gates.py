@@ -11,7 +11,6 @@ from migrator.control.status.screen import gate_line
 from migrator.core.errors import Exit
 from migrator.core.phases import Phase
 
-
 # By the phase's name, and by the name of the command that enters it.
 _PHASES = {**{phase.value: phase for phase in SETS}, "retire": Phase.RETIRED}
 
