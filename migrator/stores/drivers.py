@@ -37,6 +37,8 @@ Step: TypeAlias = "tuple[str, Mapping[str, object] | None]"
 # psycopg prepares a statement on its n-th run; ours are few and run all day.
 _PREPARE_AFTER = 2
 _TICK_S = 0.05
+# A watchdog with nothing to watch for so long ends; a process keeps no thread it does not need.
+_IDLE_S = 10.0
 _STORE = "postgres"
 
 
@@ -62,6 +64,7 @@ class _Watchdog:
         self._watched: dict[int, tuple[float, psycopg.Connection[Any]]] = {}
         self._busy = threading.Event()
         self._thread: threading.Thread | None = None
+        self._ended = False
 
     def watch(self, connection: psycopg.Connection[Any], deadline: float) -> int:
         key = id(connection)
@@ -76,9 +79,16 @@ class _Watchdog:
         with self._lock:
             self._watched.pop(key, None)
 
+    def end(self) -> None:
+        """Let the thread go once nothing is watched; the next `watch` starts another."""
+        with self._lock:
+            self._ended = True
+        self._busy.set()
+
     def _start(self) -> None:
         with self._lock:
             if self._thread is None or not self._thread.is_alive():
+                self._ended = False
                 self._thread = threading.Thread(
                     target=self._run, name="migrator-watchdog", daemon=True
                 )
@@ -86,7 +96,7 @@ class _Watchdog:
 
     def _run(self) -> None:
         while True:
-            self._busy.wait()
+            was_asked = self._busy.wait(_IDLE_S)
             time.sleep(_TICK_S)
             now = time.monotonic()
             with self._lock:
@@ -95,6 +105,9 @@ class _Watchdog:
                     shut(self._watched.pop(key)[1])
                 if not self._watched:
                     self._busy.clear()
+                    if self._ended or not was_asked:
+                        self._thread = None
+                        return
 
 
 class BlockingDriver:
@@ -177,6 +190,7 @@ class BlockingDriver:
         """Close every idle connection."""
         while (connection := self._pooled()) is not None:
             _discard(connection)
+        self._watchdog.end()
 
     def __del__(self) -> None:
         self.close()
