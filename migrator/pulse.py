@@ -287,7 +287,12 @@ class Pulse:
             return
         self._feed.legacy_seen(list(self._used_legacy.values()))
         self._used_legacy.clear()
-        self._feed.sight(usage.take_sightings())
+        seen = usage.take_sightings()
+        try:
+            self._feed.sight(seen)
+        except Unavailable:
+            usage.give_back_sightings(seen)
+            raise
         counted = usage.take_tallies()
         try:
             self._feed.count(counted)

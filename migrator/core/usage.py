@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from datetime import datetime
 
     from migrator.core.claims import Claims
@@ -128,6 +128,15 @@ class Usage:
         """The subjects seen since the last take."""
         taken, self._sightings = self._sightings, {}
         return taken
+
+    def give_back_sightings(self, taken: Mapping[tuple[str, str, str, str], Sighting]) -> None:
+        """Undo a take whose flush failed: an outage must not make a straggler invisible."""
+        for key, sighting in taken.items():
+            found = self._sightings.get(key)
+            if found is not None:
+                found.exp = max(found.exp, sighting.exp)
+            elif len(self._sightings) < MOST_SUBJECTS:
+                self._sightings[key] = sighting
 
     def forget(self) -> None:
         """Start anew, in a child process: what the parent counted is the parent's to write."""
