@@ -153,12 +153,12 @@ class _Performance:
             stragglers=play.stragglers if play else [],
             probed=play.probed if play else [],
             ended_early=self.ended_early or self._unfinished(),
+            is_whole=not self.skip_drain,
         )
 
     def _unfinished(self) -> str | None:
-        if self.skip_drain:
-            return "the drain was skipped"
-        return None if self.play and self.play.complete else "the play did not reach its end"
+        done = self.play is not None and self.play.complete
+        return None if done else "the play did not reach its end"
 
     def _adopted(self) -> int:
         try:

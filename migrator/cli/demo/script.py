@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -71,7 +71,9 @@ class Play:
         await force()
         self.stage.phase = "cutover, forced"
         self.stage.output(await self.operator.status_line())
+        self.crowd.come_back.set()
         await self._look(5.0)
+        self.complete = True
 
     # Acts.
 
@@ -87,9 +89,11 @@ class Play:
         await self._until("first users adopt", lambda: self.site.scores.swaps > 0)
         await self.operator.run("backfill", "simplejwt", "--issuer", ISSUER)
         await self._move("swap 100 %", "advance", "swap", "--percent", "100")
+        adopters = self.crowd.adopters
         await self._until(
             "everybody who can adopts a session",
-            lambda: all(client.has_session for client in self.crowd.adopters),
+            lambda: all(client.has_session for client in adopters),
+            lacking=lambda: [client.name for client in adopters if not client.has_session],
         )
         self.stage.step(
             f"{len(self.crowd.adopters)} phones, browsers and partner programs hold sessions"
@@ -294,11 +298,22 @@ class Play:
             await self._try(each)
         self.stage.detail(f"{len(self.stolen)} revoked credentials tried again on both workers")
 
-    async def _until(self, what: str, holds: Callable[[], bool]) -> None:
+    async def _until(
+        self,
+        what: str,
+        holds: Callable[[], bool],
+        *,
+        lacking: Callable[[], Collection[str]] = tuple,
+    ) -> None:
         async def ask() -> bool:
             return holds()
 
-        await self._until_async(what, ask, pause_s=_POLL_SECONDS)
+        try:
+            await self._until_async(what, ask, pause_s=_POLL_SECONDS)
+        except StepFailed:
+            for name in lacking():
+                self.site.scores.note(f"{name}: waited for in vain")
+            raise
 
     async def _until_async(
         self, what: str, holds: Callable[[], Awaitable[bool]], *, pause_s: float = _STATUS_SECONDS

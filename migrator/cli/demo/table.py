@@ -20,6 +20,7 @@ class Outcome:
     Args:
         ended_early: why it stopped before its end; None if it did not.
         adopted: backfilled rows whose token was used, as the database says.
+        is_whole: false for a rehearsal done wrong on purpose: only its zeros are looked at.
     """
 
     scores: Scores
@@ -29,6 +30,7 @@ class Outcome:
     stragglers: Sequence[str]
     probed: Sequence[str]
     ended_early: str | None = None
+    is_whole: bool = True
 
     def zeros(self) -> dict[str, int]:
         """What must be zero."""
@@ -54,7 +56,7 @@ class Outcome:
         """Why it failed; empty: it did not."""
         found = [] if self.ended_early is None else [self.ended_early]
         found += [f"{what}: {count}" for what, count in self.zeros().items() if count]
-        if self.ended_early is None:
+        if self.is_whole and self.ended_early is None:
             found += [f"no {what}" for what, count in self.deeds().items() if not count]
         return found
 
@@ -105,6 +107,8 @@ class Outcome:
         parts += [Text(f"  {line}", "yellow") for line in scores.evidence]
         if faults:
             parts.append(Text("FAILED: " + "; ".join(faults), "bold red"))
+        elif not self.is_whole:
+            parts.append(Text("Done wrong, and nothing was seen of it: this rehearsal is blind."))
         else:
             parts.append(
                 Text(
