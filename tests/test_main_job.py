@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import pytest
 
 from migrator import wiring
 from migrator.core.app import Sessions
+from migrator.core.claims import Claims
 from migrator.core.errors import Refused as RefusedError
 from migrator.core.errors import Unavailable
 from migrator.core.flow import SubjectState
 from migrator.core.gate import Gate
+from migrator.core.ids import uuid7
 from migrator.core.presented import Credential, Presented
 from migrator.core.verdicts import Admitted, Passed, Reason, Refused
-from tests.rig import Rig, sign, sign_refresh
+from tests.rig import ISSUER, Rig, sign, sign_refresh
 
 ISSUERS = frozenset({"a1"})
 
@@ -228,4 +231,53 @@ def test_only_what_the_settings_say_is_kept_of_an_address(
     assert shown.principal.session is not None
     assert shown.principal.session.ip == kept
     assert shown.principal.session.user_agent == "ios/7 x"
+    wiring.stop()
+
+
+def test_a_carried_on_session_of_the_ledger_is_extended_where_refresh_tokens_rotate(
+    rig: Rig,
+) -> None:
+    """P3: those users never had to log in again before; and P12, they need not now."""
+    issuer = {**ISSUER, "rotates_refresh": True, "refresh_lifetime": "2d"}
+    rig.move("drain")
+    sessions = wiring.sessions(rig.settings(issuers=[issuer]))
+    refresh = sign_refresh("ann", lasts_s=3600)
+    first = sessions.exchange(refresh, legacy=lambda: "never")
+    for origin in ("exchange", "backfill"):
+        rig.execute(
+            "UPDATE migrator.sessions SET origin = %s, expires_at = now() + interval '1 h'", origin
+        )
+        wiring.stop()
+        sessions = wiring.sessions(rig.settings(issuers=[issuer]))
+        again = sessions.exchange(str(first.token), legacy=lambda: "never")
+        assert again.token == first.token
+        assert rig.count("sessions", "expires_at > now() + interval '47 h'") == 1
+    wiring.stop()
+
+
+def test_ending_a_session_that_has_no_token_yet_is_told_to_every_node(rig: Rig) -> None:
+    """P2: its legacy token may be remembered, unswapped, somewhere else."""
+    rig.move("swap", percent=0)
+    token = sign("ann")
+    sessions = wiring.sessions(rig.settings())
+    claims = sessions.verifier.verify(
+        token.encode(),
+        sessions.verifier.whose(token.encode()).candidates,  # type: ignore[union-attr] # is ours
+        now=datetime.now(UTC),
+    )
+    assert isinstance(claims, Claims)
+    session_id = uuid7()
+    rig.execute(
+        "INSERT INTO migrator.sessions (id, kind, realm, subject, origin, expires_at)"
+        " VALUES (%s, 'session', 'users', 'ann', 'backfill', now() + interval '1 h')",
+        session_id,
+    )
+    rig.execute(
+        "INSERT INTO migrator.legacy_tokens (fingerprint, issuer, realm, subject, purpose, exp,"
+        " keep_until, session_id) VALUES (%s, 'a1', 'users', 'ann', 'access', now(), now(), %s)",
+        claims.fingerprint,
+        session_id,
+    )
+    assert sessions.end(session_id) == 1
+    assert rig.count("feed", "kind = 'legacy'") == 1
     wiring.stop()

@@ -9,13 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from sqlalchemy import update
-
 from migrator.control import pasted, roster
 from migrator.control.pasted import OfLegacy, OfSession, Over
 from migrator.core.flow import run
 from migrator.core.phases import Phase
-from migrator.stores import tables
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -111,7 +108,7 @@ def end_pasted(
         case OfLegacy() if not legacy:
             return Ending(target="legacy_token", note="legacy tokens are retired: none is read")
         case OfLegacy() as token:
-            return _deny(app, connection, schema, token, audit, dry_run=dry_run)
+            return _deny(app, token, audit, dry_run=dry_run)
 
 
 def end_subject(app: Sessions, subject: str, audit: Audit, *, realm: str, dry_run: bool) -> Ending:
@@ -144,8 +141,6 @@ def has_legacy(app: Sessions) -> bool:
 
 def _deny(
     app: Sessions,
-    connection: Connection,
-    schema: str,
     token: OfLegacy,
     audit: Audit,
     *,
@@ -157,8 +152,7 @@ def _deny(
     if dry_run:
         return Ending(target="legacy_token", sessions=alive, denied=True)
     run(app.cache.bury([found.digest for found in family if found.digest]))
-    ended = run(app.store.deny(token.claims, reason=audit.why))
-    _sign(connection, schema, ended.ids, audit)
+    ended = run(app.store.deny(token.claims, reason=audit.why, by=audit.who))
     _settle(app, ended.digests)
     changed = bool(ended.ids) or not was_denied
     return Ending(
@@ -168,15 +162,6 @@ def _deny(
         changed=changed,
         note="" if changed else _OVER_ALREADY,
     )
-
-
-def _sign(connection: Connection, schema: str, ids: Sequence[UUID], audit: Audit) -> None:
-    sessions = tables.in_schema(schema).tables[f"{schema}.sessions"]
-    if ids:
-        connection.execute(
-            update(sessions).where(sessions.c.id.in_(ids)).values(revoked_by=audit.who)
-        )
-        connection.commit()
 
 
 def _settle(app: Sessions, digests: Sequence[bytes]) -> None:

@@ -116,7 +116,7 @@ class Store(Protocol):
         """
         ...
 
-    async def deny(self, claims: Claims, *, reason: str) -> Ended:
+    async def deny(self, claims: Claims, *, reason: str, by: str) -> Ended:
         """Deny a legacy token and its family, ending what it became."""
         ...
 

@@ -164,7 +164,7 @@ class Issuing(Swapping):
         if session is None:
             raise Refused(Reason.UNKNOWN_TOKEN)
         rolling = (self.terms.rolling_by_realm or {}).get(session.realm)
-        if session.origin == "exchange" and rolling is not None:
+        if session.origin in _CARRIED_ON and rolling is not None:
             session = await self._extend(session, rolling)
         return Issued(token.decode("ascii"), "session", session.expires_at)
 
@@ -205,7 +205,7 @@ class Issuing(Swapping):
         as_id = _as_uuid(presented)
         if as_id is not None:
             return await self._end_id(as_id, reason=reason, by=by)
-        return await self._deny(presented, reason=reason)
+        return await self._deny(presented, reason=reason, by=by)
 
     async def _named(self, token: bytes) -> Found | None:
         return await self.store.find(tokens.digest(token)) if self.well_formed(token) else None
@@ -218,7 +218,7 @@ class Issuing(Swapping):
         await self._settle(ended, legacy=True)
         return len(ended.ids)
 
-    async def _deny(self, presented: bytes, *, reason: str) -> int:
+    async def _deny(self, presented: bytes, *, reason: str, by: str) -> int:
         """End what a legacy token became, and it; one that is over or nobody's needs no ending."""
         if not await self._has_legacy():
             return 0
@@ -233,7 +233,7 @@ class Issuing(Swapping):
                 break
         else:
             return 0
-        ended = await self.store.deny(claims, reason=reason)
+        ended = await self.store.deny(claims, reason=reason, by=by)
         await self._settle(ended, legacy=True)
         return max(1, len(ended.ids))
 
@@ -317,6 +317,8 @@ def _bytes(token: str | bytes) -> bytes:
 
 
 _UUID_CHARS = 36
+# A backfilled session is one that was exchanged before its token was seen.
+_CARRIED_ON: frozenset[str] = frozenset({"exchange", "backfill"})
 
 
 def _as_uuid(presented: bytes) -> UUID | None:

@@ -201,14 +201,14 @@ class MemoryStore:
             ]
             return self._end(self._family(session_id), reason=reason, by=by)
 
-    async def deny(self, claims: Claims, *, reason: str) -> Ended:
+    async def deny(self, claims: Claims, *, reason: str, by: str) -> Ended:
         """See `Store.deny`."""
         one = _Denial(
             issuer=claims.issuer, fingerprint=claims.fingerprint, until=claims.keep_until
         )
         family = _Denial(issuer=claims.issuer, family=claims.family)
         with self._lock:
-            return self._bar_all([one, family] if claims.family else [one], reason, by=reason)
+            return self._bar_all([one, family] if claims.family else [one], reason, by=by)
 
     async def end_subject(
         self,

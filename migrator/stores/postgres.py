@@ -127,9 +127,9 @@ class Postgres:
             ended.append(await self._sweep(family_lock(issuer, family), "END_FAMILY", facts))
         return _joined(*ended)
 
-    async def deny(self, claims: Claims, *, reason: str) -> Ended:
+    async def deny(self, claims: Claims, *, reason: str, by: str) -> Ended:
         """See `Store.deny`."""
-        facts = {**_facts(claims), "reason": reason, "by": reason}
+        facts = {**_facts(claims), "reason": reason, "by": by}
         rows = await self._synchronously(("DENY_TOKEN", facts), ("END_DENIED", facts))
         lock = subject_lock(claims.realm, claims.subject)
         return _joined(_ended(rows[-1]), await self._sweep(lock, "END_DENIED", facts))

@@ -171,10 +171,12 @@ JUST_ONE = (
     f"SELECT clock_timestamp(), s.digest, {_S} FROM {{s}}.sessions s WHERE s.id = %(session_id)s"
 )
 
+# A session without a token is remembered nowhere, but its legacy token may be.
 _FED = """
 fed AS (
   INSERT INTO {s}.feed (kind, key)
-  SELECT 'session', encode(digest, 'hex') FROM ended WHERE digest IS NOT NULL)
+  SELECT 'session', encode(digest, 'hex') FROM ended WHERE digest IS NOT NULL
+  UNION SELECT 'legacy', '' FROM ended WHERE digest IS NULL)
 SELECT id, digest FROM ended"""
 
 _END = """

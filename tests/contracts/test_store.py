@@ -405,7 +405,7 @@ def test_once_retired_an_ending_ends_the_one_session(world: World) -> None:
 def test_a_denied_legacy_token_and_its_family_are_over(world: World) -> None:
     claims = a_claims(family="f")
     swapped = world.swap(claims)
-    ended = world.run(world.store.deny(claims, reason="stolen"))
+    ended = world.run(world.store.deny(claims, reason="stolen", by="ops"))
     assert ended.digests == (swapped.digest,)
     assert world.check(claims).bar == "denied"
     assert world.swap(a_claims(family="f")).bar == "denied"
@@ -415,11 +415,11 @@ def test_a_denied_legacy_token_and_its_family_are_over(world: World) -> None:
 def test_a_denied_token_never_seen_opens_nothing(world: World) -> None:
     """P2: a JWT revoked before it was ever swapped."""
     claims = a_claims()
-    assert world.run(world.store.deny(claims, reason="stolen")) == Ended()
+    assert world.run(world.store.deny(claims, reason="stolen", by="ops")) == Ended()
     standing = world.swap(claims)
     assert (standing.bar, standing.known, standing.session) == ("denied", False, None)
     assert world.living() == []
-    assert world.run(world.store.deny(claims, reason="stolen")) == Ended()
+    assert world.run(world.store.deny(claims, reason="stolen", by="ops")) == Ended()
 
 
 def test_a_denial_of_a_jti_holds_for_its_issuer_until_it_is_over(world: World) -> None:
