@@ -1,9 +1,10 @@
 """What a cached session looks like as bytes, and what bytes are believed.
 
-A value is the 32 bytes of its own digest, one byte that says what follows, and JSON. The digest is
-compared on every read: crossed replies have served one user another's session elsewhere
-(CVE-2023-28858, CVE-2023-28859). Whatever is not exactly what `encode` of this version wrote is no
-entry: it is never half believed, and reading it never raises.
+A value is the 32 bytes of its own digest, one byte that says what follows, and a JSON list: the
+read time, then the fields in the order of `_FIELDS`. The digest is compared on every read: crossed
+replies have served one user another's session elsewhere (CVE-2023-28858, CVE-2023-28859). Whatever
+is not exactly what `encode` of this version wrote is no entry: it is never half believed, and
+reading it never raises.
 
 A change of `_FIELDS` is a change of `_ENTRY`, so that old and new nodes side by side do not
 misread each other. Nothing here is a secret: a digest names a session, only its token opens it.
@@ -25,7 +26,7 @@ from migrator.core.sessions import Kind, Origin, Session
 MAX_BYTES: Final = 16 * 1024  # a row is some hundreds; one so large is not worth it
 DIGEST_BYTES: Final = 32
 
-_ENTRY: Final = b"\x01"
+_ENTRY: Final = b"\x02"
 _TOMBSTONE: Final = b"\x54"
 
 
@@ -33,10 +34,10 @@ def encode(found: Found) -> bytes | None:
     """The value to cache; None for what is too large, or has claims that JSON cannot say."""
     if len(found.digest) != DIGEST_BYTES:
         return None
-    record: dict[str, object] = {"read_at": _from_time(found.read_at)}
+    record: list[object] = [_from_time(found.read_at)]
     for name, field in _FIELDS.items():
         value = getattr(found.session, name)
-        record[name] = None if value is None else field.write(value)
+        record.append(None if value is None else field.write(value))
     try:
         text = json.dumps(record, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
         value = found.digest + _ENTRY + text.encode()
@@ -66,23 +67,25 @@ def decode(digest: bytes, value: object) -> Found | Tombstone | None:
     kind, body = value[DIGEST_BYTES : DIGEST_BYTES + 1], value[DIGEST_BYTES + 1 :]
     if kind == _TOMBSTONE:
         return None if body else TOMBSTONE
-    if kind != _ENTRY or b"\\ud" in body.lower():  # a lone surrogate fails later, in a query
+    if kind != _ENTRY:
+        return None
+    if b"\\u" in body and b"\\ud" in body.lower():  # a lone surrogate fails later, in a query
         return None
     try:
-        return _found(digest, json.loads(body.decode(), parse_constant=_refuse))
+        return _found(digest, _JSON.decode(body.decode()))
     except (TypeError, ValueError, OverflowError, RecursionError):
         return None
 
 
 def _found(digest: bytes, record: object) -> Found:
-    if not isinstance(record, dict) or record.keys() != _NAMES:
+    if not isinstance(record, list):
         raise TypeError
-    read_at = _time(record["read_at"])
-    values: dict[str, Any] = {
-        name: None if record[name] is None and field.optional else field.read(record[name])
-        for name, field in _FIELDS.items()
-    }
-    return Found(digest=digest, session=Session(**values), read_at=read_at)
+    values: list[Any] = [
+        None if value is None and is_optional else read(value)
+        for value, (read, is_optional) in zip(record, _READERS, strict=True)
+    ]
+    session = Session(**dict(zip(_FIELDS, values[1:], strict=True)))
+    return Found(digest=digest, session=session, read_at=values[0])
 
 
 # ---- one row for each field of a session: how it is written, and what is accepted ---------------
@@ -103,24 +106,22 @@ def _same(value: object) -> object:
     return value
 
 
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError
-    return value
+# What `str` itself does with a str: hands it back, and raises TypeError for anything else.
+_text: Final[Callable[[Any], str]] = str.__str__
 
 
 def _texts(value: object) -> tuple[str, ...]:
     if not isinstance(value, list):
         raise TypeError
-    return tuple(_text(each) for each in value)
+    return tuple(map(_text, value))
 
 
 def _from_time(value: datetime) -> str:
     return value.astimezone(UTC).isoformat()
 
 
-def _time(value: object) -> datetime:
-    moment = datetime.fromisoformat(_text(value))
+def _time(value: Any) -> datetime:
+    moment = datetime.fromisoformat(value)
     if moment.tzinfo is None:
         raise ValueError
     return moment if moment.tzinfo is UTC else moment.astimezone(UTC)
@@ -134,9 +135,10 @@ def _claims(value: object) -> dict[str, object]:
 
 def _one_of(allowed: tuple[str, ...]) -> Callable[[object], str]:
     def read(value: object) -> str:
-        if value not in allowed:
+        text = _text(value)
+        if text not in allowed:
             raise ValueError
-        return _text(value)
+        return text
 
     return read
 
@@ -167,4 +169,5 @@ _FIELDS: Final[Mapping[str, _Field]] = {
     "amr": _Field(list, _texts),
     "label": _MAYBE_TEXT,
 }
-_NAMES: Final = {"read_at", *_FIELDS}
+_READERS: Final = ((_time, False), *((row.read, row.optional) for row in _FIELDS.values()))
+_JSON: Final = json.JSONDecoder(parse_constant=_refuse)

@@ -51,6 +51,7 @@ BARE = Session(
     expires_at=None,
     origin="login",
 )
+NAMES = ("read_at", *entries._FIELDS)
 
 
 def _found(session: Session = SESSION) -> Found:
@@ -64,10 +65,10 @@ def _value(session: Session = SESSION) -> bytes:
 
 
 def _altered(**changes: object) -> bytes:
-    """An entry whose JSON says something else; a change to `...` takes the name away."""
+    """An entry whose JSON says something else; a change to `...` takes the field away."""
     value = _value()
-    record = json.loads(value[33:]) | changes
-    kept = {name: field for name, field in record.items() if field is not ...}
+    record = dict(zip(NAMES, json.loads(value[33:]), strict=True)) | changes
+    kept = [field for field in record.values() if field is not ...]
     return value[:33] + json.dumps(kept).encode()
 
 
@@ -79,7 +80,7 @@ def test_what_was_encoded_is_read_back_whole(session: Session) -> None:
 def test_every_field_of_a_session_is_kept() -> None:
     """A new field needs a new version byte: this fails to say so."""
     assert {field.name for field in dataclasses.fields(Session)} == set(entries._FIELDS)
-    assert entries._ENTRY == b"\x01"
+    assert entries._ENTRY == b"\x02"
 
 
 def test_times_come_back_in_utc() -> None:
@@ -94,7 +95,8 @@ def test_times_come_back_in_utc() -> None:
 
 def test_a_value_begins_with_its_digest_and_holds_no_token() -> None:
     assert _value().startswith(DIGEST)
-    assert {"token", "digest"}.isdisjoint(json.loads(_value()[33:]))
+    assert {"token", "digest"}.isdisjoint(NAMES)
+    assert DIGEST.hex().encode() not in _value()
 
 
 def test_a_tombstone_is_read_as_one() -> None:
@@ -116,16 +118,18 @@ def test_a_digest_cut_short_matches_nothing() -> None:
 WRONG: dict[str, Any] = {
     "empty": b"",
     "digest alone": DIGEST,
-    "no body": DIGEST + b"\x01",
-    "an unknown version": DIGEST + b"\x02" + _value()[33:],
+    "no body": DIGEST + b"\x02",
+    "an unknown version": DIGEST + b"\x03" + _value()[33:],
+    "the version before": DIGEST + b"\x01" + json.dumps({"read_at": NOW.isoformat()}).encode(),
     "a longer tombstone": entries.tombstone(DIGEST) + b"x",
-    "pickle": DIGEST + b"\x01" + pickle.dumps(SESSION),
+    "pickle": DIGEST + b"\x02" + pickle.dumps(SESSION),
     "pickle alone": pickle.dumps(SESSION),
-    "no UTF-8": DIGEST + b"\x01\xff\xfe",
-    "a list": DIGEST + b"\x01[]",
-    "null": DIGEST + b"\x01null",
-    "nested too deep": DIGEST + b"\x01" + b"[" * 16_000,
-    "too many digits": DIGEST + b"\x01" + b"9" * 16_000,
+    "no UTF-8": DIGEST + b"\x02\xff\xfe",
+    "an empty list": DIGEST + b"\x02[]",
+    "an object": DIGEST + b"\x02{}",
+    "null": DIGEST + b"\x02null",
+    "nested too deep": DIGEST + b"\x02" + b"[" * 16_000,
+    "too many digits": DIGEST + b"\x02" + b"9" * 16_000,
     "too large": _value() + b" " * entries.MAX_BYTES,
     "cut off": _value()[:-1],
     "more after it": _value() + b"{}",
@@ -162,7 +166,7 @@ def test_what_encode_would_not_have_written_is_nothing(value: object) -> None:
 @given(st.binary(max_size=300))
 def test_no_bytes_make_reading_raise(value: bytes) -> None:
     assert entries.decode(DIGEST, value) is None
-    assert entries.decode(DIGEST, DIGEST + b"\x01" + value) is None
+    assert entries.decode(DIGEST, DIGEST + b"\x02" + value) is None
 
 
 _json = st.recursive(
@@ -172,7 +176,7 @@ _json = st.recursive(
 )
 
 
-@given(st.sampled_from(sorted(entries._NAMES)), _json)
+@given(st.sampled_from(NAMES), _json)
 def test_no_json_in_any_field_makes_reading_raise(name: str, field: object) -> None:
     found = entries.decode(DIGEST, _altered(**{name: field}))
     assert found is None or (isinstance(found, Found) and entries.encode(found) is not None)

@@ -178,7 +178,7 @@ def test_a_value_of_another_digest_is_not_believed_and_its_connection_is_dropped
 
 
 @pytest.mark.parametrize(
-    "rest", [b"", b"\x01", b"\x01{}", b"\x02{}", b"\x80\x04N.", b"\x01" + b"[" * 9000]
+    "rest", [b"", b"\x02", b"\x02[]", b"\x01{}", b"\x80\x04N.", b"\x02" + b"[" * 9000]
 )
 def test_a_poisoned_value_is_nothing(make: Make, redis_url: str, rest: bytes) -> None:
     rig, digest = make(redis_url, budget_s=2), bytes(range(32))
