@@ -15,7 +15,7 @@ from migrator.core.presented import Credential, Presented, Route
 from migrator.core.verdicts import Reason
 from migrator.settings import Settings, Transport
 from shims.cookies import CookieReader
-from shims.csrf import forged
+from shims.csrf import SAFE_METHODS, forged
 from shims.routes import RouteTable
 from shims.schemes import Schemes, is_likely, read, usual
 
@@ -193,7 +193,8 @@ def find(
         return None, lies
 
     is_forged = False
-    if session_cookie is not None or (legacy is not None and legacy.place == "cookie"):
+    is_ambient = session_cookie is not None or (legacy is not None and legacy.place == "cookie")
+    if is_ambient and method not in SAFE_METHODS:  # else there is no need to search the headers
         is_forged = forged(
             method=method,
             sec_fetch_site=value_of(headers, b"sec-fetch-site"),

@@ -21,6 +21,7 @@ from migrator.core.verdicts import Admitted, Passed, Refused
 from migrator.settings import Settings
 from shims.answers import Answer, Answers, Asked, adds_nothing, navigates
 from shims.credentials import IDENTITY_HEADERS, Places, clear, clear_query, find, value_of
+from shims.csrf import SAFE_METHODS
 from shims.schemes import usual
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def _key(name: bytes) -> str:
 _IDENTITY_KEYS: Final = frozenset({"REMOTE_USER", *map(_key, IDENTITY_HEADERS)})
 _AUTHORIZATION: Final = _key(b"authorization")
 _ALWAYS: Final = (b"cookie", b"user-agent")
-# Asked only of requests that carry a cookie.
+# Asked only of requests that carry a cookie and may change something.
 _BROWSER: Final = (b"host", b"origin", b"sec-fetch-site", b"sec-fetch-mode", b"accept")
 
 
@@ -155,13 +156,14 @@ class DualAcceptMiddleware:
         query = environ.get("QUERY_STRING", "") if places.queries else ""
         if not lines and not query:
             return None
-        if "HTTP_COOKIE" in environ:
+        method = environ["REQUEST_METHOD"]
+        if "HTTP_COOKIE" in environ and method not in SAFE_METHODS:
             lines += _lines(environ, self._browser_keys)
         mount = environ.get("SCRIPT_NAME", "")
         presented, _ = find(
             places,
             lines,
-            method=environ["REQUEST_METHOD"],
+            method=method,
             path=_text(mount + environ.get("PATH_INFO", "")),
             mount=_text(mount),
             query=_raw(query),
