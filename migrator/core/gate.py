@@ -7,10 +7,12 @@ How a credential is judged is flow.py's; what becomes of the answer on the wire 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, assert_never
 
 from migrator.core.flow import run
 from migrator.core.legacy import Foreign, Legacy, Wrong
+from migrator.core.lookalike import as_signed
 from migrator.core.phases import RULES, Phase
 from migrator.core.presented import Outcome
 from migrator.core.seen import plain
@@ -113,7 +115,7 @@ class _Admission(Swapping):
             case Foreign():
                 return await self._foreign("credential")
             case Wrong(reason):
-                return await self._wrong(reason)
+                return await self._wrong(reason, credential, presented)
             case _:
                 assert_never(owner)
 
@@ -123,14 +125,28 @@ class _Admission(Swapping):
             return Refused(Reason.FOREIGN)
         return Passed(Reason.FOREIGN)
 
-    async def _wrong(self, reason: Reason) -> Verdict:
+    async def _wrong(
+        self, reason: Reason, credential: Credential, presented: Presented
+    ) -> Verdict:
         # A JWT that no issuer and no [[foreign]] rule claims: a re-spelt or forged one of ours,
         # which must not slip past us into the app's own, laxer check.
         phase = (await self.where()).phase
         if phase is Phase.OBSERVE:
             self.usage.count(None, None, f"passed:{reason}")
-            return Passed(reason)
+            return await self._revoked_as_signed(credential, presented) or Passed(reason)
         return self.refuse(Reason.LEGACY_RETIRED if phase is Phase.RETIRED else reason)
+
+    async def _revoked_as_signed(
+        self, credential: Credential, presented: Presented
+    ) -> Refused | None:
+        """What binds it in the spelling it was signed in: the app may read the one it came in."""
+        value = as_signed(credential.value)
+        owner = self.verifier.whose(value, allowed=credential.issuers, path=presented.path)
+        if not isinstance(owner, Legacy) or value == credential.value:
+            return None
+        signed = replace(credential, value=value)
+        verdict = await self.judge_legacy(signed, owner.candidates, presented)
+        return verdict if isinstance(verdict, Refused) else None
 
     async def _faulty(self, presented: Presented, fault: Reason) -> Verdict:
         ours = presented.header is not None and self.is_ours(presented.header.value)

@@ -7,7 +7,7 @@ signature covers the decoded header, so a re-spelt token always has one.
 """
 
 import re
-from base64 import b64decode
+from base64 import b64decode, urlsafe_b64encode
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
@@ -52,6 +52,13 @@ def resembles_jwt(credential: bytes) -> bool:
     return False
 
 
+def as_signed(credential: bytes) -> bytes:
+    """`credential` in the one spelling that a signer writes, whatever it says then."""
+    text = _unescaped(credential[:_RAW_ROOM_BYTES]).translate(None, _SKIPPED)[:ROOM_BYTES]
+    segments = text.translate(_TO_STANDARD).split(b".")[:_MOST_SEGMENTS]
+    return b".".join(urlsafe_b64encode(_raw(segment)).rstrip(b"=") for segment in segments)
+
+
 def _unescaped(raw: bytes) -> bytes:
     text = raw[:_ESCAPED_ROOM_BYTES]
     if b"%" in text:
@@ -62,6 +69,10 @@ def _unescaped(raw: bytes) -> bytes:
 
 
 def _decoded(segment: bytes) -> bytes:
-    whole = segment[: len(segment) - (len(segment) % 4 == 1)]
     # Dropping NULs makes UTF-16 and UTF-32 read like ASCII.
-    return b64decode(whole + b"=" * (-len(whole) % 4)).replace(b"\0", b"")
+    return _raw(segment).replace(b"\0", b"")
+
+
+def _raw(segment: bytes) -> bytes:
+    whole = segment[: len(segment) - (len(segment) % 4 == 1)]
+    return b64decode(whole + b"=" * (-len(whole) % 4))

@@ -91,7 +91,7 @@ def test_p2_the_legacy_token_of_a_revoked_session_is_refused_in_every_spelling(
     assert present(gate, mirrored(legacy) if make is sign_es256 else legacy).token == token
     assert rig.count("sessions") == 1
     assert wiring.operator(rig.settings()).end(token) == 1
-    for phase in ("drain", "swap", "cutover", "drain"):
+    for phase in ("drain", "swap", "observe", "cutover", "retired"):
         rig.move(phase)
         fresh = afresh(rig)
         assert present(fresh, respell(legacy)).kind == "refused", phase
