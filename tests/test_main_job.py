@@ -281,3 +281,24 @@ def test_ending_a_session_that_has_no_token_yet_is_told_to_every_node(rig: Rig) 
     assert sessions.end(session_id) == 1
     assert rig.count("feed", "kind = 'legacy'") == 1
     wiring.stop()
+
+
+def test_a_token_signed_after_the_drain_names_its_issuer(rig: Rig) -> None:
+    rig.move("drain")
+    rig.execute("UPDATE migrator.rollout SET drain_since = now() - interval '2 min'")
+    gate = wiring.gate(rig.settings())
+    show(gate, sign("ann"))
+    assert gate.usage.tally("a1", None, "late").count == 1
+    wiring.stop()
+
+
+def test_a_named_foreign_token_passes_where_strangers_are_refused(rig: Rig) -> None:
+    rig.move("swap")
+    rule = {"claims": {"purpose": "file"}, "path": "/files/*"}
+    gate = wiring.gate(rig.settings(http={"foreign": "refuse"}, foreign=[rule]))
+    link = sign("ann", claims={"purpose": "file"})
+    assert show(gate, link, path="/files/7") == Passed(Reason.FOREIGN)
+    assert show(gate, "an-opaque-key") == Refused(Reason.FOREIGN)
+    for shape in ("rule", "credential"):
+        assert gate.usage.tally(None, None, f"foreign:{shape}").count == 1
+    wiring.stop()

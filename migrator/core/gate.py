@@ -112,6 +112,9 @@ class _Admission(Swapping):
         match owner:
             case Legacy(candidates):
                 return await self.judge_legacy(credential, candidates, presented)
+            case Foreign(named=True):
+                self.usage.count(None, None, "foreign:rule")
+                return Passed(Reason.FOREIGN)
             case Foreign():
                 return await self._foreign("credential")
             case Wrong(reason):

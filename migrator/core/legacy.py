@@ -95,7 +95,13 @@ class Legacy:
 
 @dataclass(frozen=True, slots=True)
 class Foreign:
-    """Neither ours nor a configured issuer's: the app's business."""
+    """Neither ours nor a configured issuer's: the app's business.
+
+    Args:
+        named: a rule of the settings says so, so nobody has to wonder whose it is.
+    """
+
+    named: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +112,7 @@ class Wrong:
 
 
 FOREIGN: Final = Foreign()
+_NAMED: Final = Foreign(named=True)
 Owner: TypeAlias = Legacy | Foreign | Wrong
 
 
@@ -147,7 +154,7 @@ class Verifier:
         if payload is None and not resembles_jwt(credential):
             return FOREIGN
         if any(rule.names(payload, path) for rule in self._foreign):
-            return FOREIGN
+            return _NAMED
         if isinstance(read, Reason):
             return Wrong(read)
         iss = read.get("iss", _ABSENT)

@@ -6,6 +6,7 @@ This file, legacy.py and what they import are what is deleted when a migration i
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from migrator.core import tokens
@@ -87,12 +88,16 @@ class Swapping(Flow):
             self.usage.saw(claims, client)
             return Passed(verdict.reason)
         self.usage.saw(claims, client)
+        if rule.notice and _is_late(claims, rollout):
+            self.usage.count(claims.issuer, client, "late")
         verdict = replace(
             verdict,
             hand_out=self.token_of(standing, claims) if swaps else None,
             notice=_notice(rule, rollout),
         )
-        self._remember_legacy(credential.value, standing, claims, client, verdict, mark)
+        found = self._remember_legacy(credential.value, standing, claims, client, verdict, mark)
+        if swaps and found is not None:
+            await self.cache.fill(found)
         return verdict
 
     async def _is_refresh(self, credential: Credential, candidates: tuple[Issuer, ...]) -> bool:
@@ -235,13 +240,13 @@ class Swapping(Flow):
         client: str | None,
         verdict: Admitted,
         mark: Mark,
-    ) -> None:
+    ) -> Found | None:
         about: tuple[About, ...] = (
             ("subject", claims.realm, claims.subject),
             ("issuer", claims.issuer),
             ("kid", claims.issuer, claims.kid or ""),
         )
-        session, digest = standing.session, standing.digest
+        session, digest, found = standing.session, standing.digest, None
         if session is not None and digest is not None:
             about = (digest, *about)
             as_session = Principal(
@@ -270,6 +275,7 @@ class Swapping(Flow):
             claims=claims,
         )
         self.recent.fill(tokens.digest(presented), entry, mark)
+        return found
 
     def _target(
         self, found: Found, verdict: Admitted, about: tuple[About, ...], mark: Mark
@@ -288,6 +294,8 @@ class Swapping(Flow):
 BINDING = frozenset(
     {Reason.DENIED, Reason.CUT_OFF, Reason.SESSION_ENDED, Reason.SUPERSEDED},
 )
+# A node issues legacy tokens until it has read of the drain; by then it has, or holds no lease.
+_DRAIN_TAKES = timedelta(seconds=30)
 # No cohort covers it: what could not be verified belongs to nobody's share.
 _NO_BUCKET = 100
 _CLIENT_CHARS = 64
@@ -298,6 +306,12 @@ def client_of(user_agent: str | None) -> str | None:
     """The program that presents a credential: its User-Agent's first product (RFC 9110 10.1.5)."""
     words = (user_agent or "").split(maxsplit=1)
     return plain(words[0], _CLIENT_CHARS) if words else None
+
+
+def _is_late(claims: Claims, rollout: Rollout) -> bool:
+    """Whether it was issued after the drain took effect, by a signer that we do not see."""
+    since = rollout.drain_since
+    return since is not None and claims.iat is not None and claims.iat > since + _DRAIN_TAKES
 
 
 def _notice(rule: Rule, rollout: Rollout) -> Notice | None:

@@ -11,6 +11,7 @@ from migrator.core.errors import Unavailable
 from migrator.core.legacy import (
     FOREIGN,
     ClaimNames,
+    Foreign,
     ForeignRule,
     Issuer,
     Key,
@@ -380,7 +381,7 @@ def test_a_foreign_rule_names_tokens_that_are_no_logins(
 ) -> None:
     token = HS.token(claims(iss="https://files.example", purpose="file"))
     owner = verifier(HS.issuer(), foreign=(rule,)).whose(token, allowed=None, path=path)
-    assert owner == (FOREIGN if foreign else Wrong(Reason.UNKNOWN_ISSUER))
+    assert owner == (Foreign(named=True) if foreign else Wrong(Reason.UNKNOWN_ISSUER))
 
 
 def test_a_foreign_rule_by_claims_never_means_an_unreadable_token() -> None:

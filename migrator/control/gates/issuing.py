@@ -63,6 +63,9 @@ def _judge_issuing(evidence: Evidence) -> tuple[Result, str]:
         late = line.last_at is not None and line.last_at > stop.at + _FLUSHED_LATE
         if late and line.outcome == "issued:legacy":
             return "fail", f"nodes counted one issued at about {at(line.last_at)}"
+        if late and line.outcome == "late":
+            name = evidence.settings_name(line.issuer)
+            return "fail", f"issuer {name} goes on: one of its was seen at {at(line.last_at)}"
     for issuer, iat in evidence.late_iats:
         name = evidence.settings_name(issuer)
         return "fail", f"issuer {name} signed one at {at(iat)}: a signer we do not see goes on"
