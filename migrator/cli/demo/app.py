@@ -8,7 +8,6 @@ that issue at login and refresh. `grep -n sessions` finds them.
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from contextlib import asynccontextmanager
 from typing import Any, TypeAlias
@@ -199,7 +198,7 @@ class _Migrating(_Acme):
         return JSONResponse({"token": issued.token})
 
     def set_cookie(self, response: Response, issued: dict[str, object]) -> None:
-        if "expires_in" not in issued:
+        if "expires_at" not in issued:
             super().set_cookie(response, issued)
             return
         response.set_cookie(self.cookie, str(issued["access"]), httponly=True, samesite="lax")
@@ -222,12 +221,10 @@ class _Migrating(_Acme):
 
 def _body(issued: Issued) -> dict[str, object]:
     """A session goes where the JWTs went: old clients store what stands there."""
-    if issued.kind == "legacy" and not isinstance(issued.token, str):
+    if not isinstance(issued.token, str):
         return dict(issued.token)
-    left = 0.0
-    if issued.expires_at is not None:
-        left = issued.expires_at.timestamp() - time.time()
-    return {"access": issued.token, "refresh": issued.token, "expires_in": left}
+    ends_at = issued.expires_at.timestamp() if issued.expires_at else None
+    return {"access": issued.token, "refresh": issued.token, "expires_at": ends_at}
 
 
 def _presented(request: Request, cookie: str | None = None) -> str | None:

@@ -350,6 +350,6 @@ def grant_of(answer: Mapping[str, Any]) -> Grant:
     token = str(answer.get("access", ""))
     if not token:
         return Grant("", 0)
-    if "expires_in" in answer:
-        return Grant(token, time.time() + float(answer["expires_in"]))
+    if "expires_at" in answer:
+        return Grant(token, float(answer["expires_at"]))
     return Grant(token, end_of(token))

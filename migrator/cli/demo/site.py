@@ -52,6 +52,9 @@ class Site:
         self.url = url
         self.scores = scores
         self._transport = _transport(_CONNECTIONS)
+        # httpx's pool lets waiting requests race for a free connection, and on a busy machine some
+        # never win; turns are dealt out in order.
+        self._turns = asyncio.Semaphore(_CONNECTIONS // 2)
         self._anyone = self.browser()
 
     def browser(self) -> httpx.AsyncClient:
@@ -85,9 +88,10 @@ class Site:
         if client is self._anyone:
             client.cookies.clear()
         while True:
-            sent_at = time.time()
             try:
-                response = await client.request(method, path, json=json, headers=asked)
+                async with self._turns:
+                    sent_at = time.time()
+                    response = await client.request(method, path, json=json, headers=asked)
             except httpx.TransportError:
                 self.scores.lost_connections += 1
                 await asyncio.sleep(_PAUSE_SECONDS)

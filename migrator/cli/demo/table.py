@@ -100,6 +100,8 @@ class Outcome:
         table.add_row(f"{scores.renewals:,}", "refreshes that went well")
         if scores.not_now:
             table.add_row(f"{scores.not_now:,}", "answered 503 and asked again")
+        if scores.lost_connections:
+            table.add_row(f"{scores.lost_connections:,}", "connections lost and made again")
         table.add_row(f"{len(self.stragglers)}", _stragglers(self.stragglers))
         parts: list[Table | Text] = [table]
         if self.probed:
