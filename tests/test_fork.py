@@ -210,7 +210,7 @@ def gunicorn(rig: Rig, redis_url: str, tmp_path: Path) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}/"
     finally:
         server.send_signal(signal.SIGTERM)
-        _, complaint = server.communicate(timeout=30)
+        _, complaint = server.communicate(timeout=90)  # it kills its own after 30 s
         assert b"Traceback" not in complaint, complaint.decode()
 
 
@@ -228,6 +228,7 @@ def get(url: str, token: bytes) -> tuple[int, dict[str, Any]]:
             time.sleep(0.1)
 
 
+@pytest.mark.timeout(240)
 def test_gunicorn_with_preload_serves_from_every_worker_and_revokes_in_each(
     rig: Rig, gunicorn: str
 ) -> None:
