@@ -65,7 +65,7 @@ def usual(line: bytes, schemes: Schemes) -> tuple[bytes, frozenset[str]] | None:
     Only good for looking the value up in memory: where it is not known, the line has to be read.
     """
     scheme, _, value = line.partition(b" ")
-    issuers = schemes.get(scheme)
+    issuers = schemes.get(scheme) if scheme else None  # a blank may come before a usual line
     return None if issuers is None else (value, issuers)
 
 
