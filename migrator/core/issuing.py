@@ -16,9 +16,10 @@ from migrator.core import tokens, verdicts
 from migrator.core.errors import Refused, Unavailable
 from migrator.core.interfaces import Found
 from migrator.core.legacy import Legacy
+from migrator.core.lookalike import as_signed
 from migrator.core.phases import RULES, Phase, bucket_of
 from migrator.core.sessions import Session, exchange_end, extended_end, login_end
-from migrator.core.swapping import Swapping
+from migrator.core.swapping import BINDING, Swapping
 from migrator.core.verdicts import Reason
 
 if TYPE_CHECKING:
@@ -120,7 +121,13 @@ class Issuing(Swapping):
         rollout = await self.where()
         if rollout.phase is Phase.RETIRED:
             raise Refused(Reason.LEGACY_RETIRED)
-        claims = await self._verified(presented, "refresh")
+        try:
+            claims = await self._verified(presented, "refresh")
+        except Refused:
+            if rollout.phase is not Phase.OBSERVE:
+                raise
+            await self._bind_as_signed(presented)
+            return await self._issue_legacy(legacy)
         bucket = bucket_of(claims.subject, claims.realm)
         rule = RULES[rollout.phase_for(issuer=claims.issuer, client=claims.client, bucket=bucket)]
         if rule.legacy == "verify_then_refuse":
@@ -129,11 +136,28 @@ class Issuing(Swapping):
         if not rollout.includes(rule.issue, bucket):
             standing = await self.store.check(claims)
             reason = await self.fault_of(standing, claims)
-            if reason is not None:
+            if reason is not None and (rule.legacy != "shadow" or reason in BINDING):
                 raise self._refused(reason, claims)
             self.usage.saw(claims, claims.client)
             return await self._issue_legacy(legacy)
         return await self._exchange_now(claims, bucket)
+
+    async def _bind_as_signed(self, presented: bytes) -> None:
+        """Where the app decides of what we cannot verify: what was revoked stays so, re-spelt too.
+
+        Raises:
+            Refused: it is another spelling of a refresh token that was revoked.
+        """
+        value = as_signed(presented)
+        if value == presented:
+            return
+        try:
+            claims = await self._verified(value, "refresh")
+        except Refused:
+            return
+        reason = await self.fault_of(await self.store.check(claims), claims)
+        if reason in BINDING:
+            raise self._refused(reason, claims)
 
     async def _exchange_now(self, claims: Claims, bucket: int) -> Issued:
         ends_at = exchange_end(
