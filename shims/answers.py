@@ -163,7 +163,7 @@ class Answers:
 def adds_nothing(outcome: Outcome) -> bool:
     """Whether the app's response goes out as it is, with nothing to add and nothing to count."""
     verdict = outcome.verdict
-    if outcome.dead_cookie:
+    if outcome.dead_cookie or outcome.dead_legacy:
         return False
     if isinstance(verdict, Admitted):
         return verdict.hand_out is None and verdict.notice is None

@@ -222,13 +222,14 @@ class DualAcceptMiddleware:
     def _hide(self, scope: Scope, outcome: Outcome) -> None:
         """Take dead credentials of ours out of the app's own copy of the scope."""
         strips = isinstance(outcome.verdict, Passed) and outcome.verdict.strip
-        cookies = frozenset(self._places.cookies) if strips else _NO_COOKIES
+        hides = strips or outcome.dead_legacy
+        cookies = frozenset(self._places.cookies) if hides else _NO_COOKIES
         if outcome.dead_cookie:
             cookies |= {self._places.session_cookie}
-        if not cookies and not strips:
+        if not cookies and not hides:
             return
         scope["headers"] = clear(self._places, scope["headers"], cookies=cookies, explicit=strips)
-        if strips and self._places.queries:
+        if hides and self._places.queries:
             scope["query_string"] = clear_query(self._places, scope.get("query_string", b""))
 
     def _amending(self, scope: Scope, presented: Presented, outcome: Outcome, send: Send) -> Send:

@@ -171,7 +171,8 @@ def find(
         else:
             more.append((role, value))
 
-    header = fault = session_cookie = legacy = None
+    header = fault = session_cookie = None
+    legacy: tuple[Credential, ...] = ()
     is_foreign = False
     if authorization is not None and not more:  # as a rule
         only = _read(places, _AUTHORIZATION, authorization)
@@ -187,13 +188,13 @@ def find(
         session_cookie, legacy, repeated = _cookies(places, lines)
         fault = fault or repeated
     if places.queries and query:
-        parameter, repeated = _parameter(places, query)
-        legacy, fault = legacy or parameter, fault or repeated
+        parameter, repeated = _parameters(places, query)
+        legacy, fault = legacy + parameter, fault or repeated
     if not (header or session_cookie or legacy or fault or is_foreign):
         return None, lies
 
     is_forged = False
-    is_ambient = session_cookie is not None or (legacy is not None and legacy.place == "cookie")
+    is_ambient = session_cookie is not None or (legacy and legacy[0].place == "cookie")
     if is_ambient and method not in SAFE_METHODS:  # else there is no need to search the headers
         is_forged = forged(
             method=method,
@@ -205,7 +206,8 @@ def find(
     presented = Presented(
         header=header,
         session_cookie=session_cookie,
-        legacy=legacy,
+        legacy=legacy[0] if legacy else None,
+        others=legacy[1:],
         foreign_header=is_foreign,
         fault=fault,
         route=_route(places, path, mount) if mount else places.routes.kind(path),
@@ -293,36 +295,35 @@ def _read(places: Places, role: bytes, line: bytes) -> Credential | Reason | Non
 
 def _cookies(
     places: Places, lines: list[bytes]
-) -> tuple[Credential | None, Credential | None, Reason | None]:
+) -> tuple[Credential | None, tuple[Credential, ...], Reason | None]:
     values = places.reader.read(lines)
     if not values:
-        return None, None, None
+        return None, (), None
     repeated = any(len(different) > 1 for different in values.values())
     fault = Reason.REPEATED_CREDENTIAL if repeated else None
     ours = next(iter(values.get(places.session_cookie, ())), None)
-    legacy = next(
-        (
-            Credential(value, "cookie", issuers)
-            for name, issuers in places.cookies.items()
-            for value in values.get(name, ())
-        ),
-        None,
+    legacy = tuple(
+        Credential(value, "cookie", issuers)
+        for name, issuers in places.cookies.items()
+        for value in values.get(name, ())
     )
     return (None if ours is None else Credential(ours, "cookie")), legacy, fault
 
 
-def _parameter(places: Places, query: bytes) -> tuple[Credential | None, Reason | None]:
+def _parameters(places: Places, query: bytes) -> tuple[tuple[Credential, ...], Reason | None]:
     values: dict[bytes, set[bytes]] = {}
     for part in query.split(b"&"):
         name = _parameter_name(part)
         value = unquote_to_bytes(part.partition(b"=")[2])
         if name in places.queries and value:
             values.setdefault(name, set()).add(value)
-    for name, issuers in places.queries.items():
-        if found := values.get(name):
-            fault = Reason.REPEATED_CREDENTIAL if len(found) > 1 else None
-            return Credential(min(found), "query", issuers), fault
-    return None, None
+    repeated = any(len(different) > 1 for different in values.values())
+    found = tuple(
+        Credential(min(values[name]), "query", issuers)
+        for name, issuers in places.queries.items()
+        if name in values
+    )
+    return found, Reason.REPEATED_CREDENTIAL if repeated else None
 
 
 def _parameter_name(part: bytes) -> bytes:

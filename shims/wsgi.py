@@ -189,10 +189,11 @@ class DualAcceptMiddleware:
         """Take dead credentials of ours out of what the app sees."""
         places = self._places
         strips = isinstance(outcome.verdict, Passed) and outcome.verdict.strip
-        cookies = frozenset(places.cookies) if strips else frozenset()
+        hides = strips or outcome.dead_legacy
+        cookies = frozenset(places.cookies) if hides else frozenset()
         if outcome.dead_cookie:
             cookies |= {places.session_cookie}
-        if not cookies and not strips:
+        if not cookies and not hides:
             return
         kept = dict(clear(places, _lines(environ, self._keys), cookies=cookies, explicit=strips))
         for key, name in self._keys:
@@ -200,7 +201,7 @@ class DualAcceptMiddleware:
                 environ[key] = kept[name].decode("latin-1")
             else:
                 environ.pop(key, None)
-        if strips and places.queries:
+        if hides and places.queries:
             query = clear_query(places, _raw(environ.get("QUERY_STRING", "")))
             environ["QUERY_STRING"] = query.decode("latin-1")
 

@@ -59,6 +59,28 @@ class _Admission(Swapping):
             self.usage.observed(plain(path, _PATH_CHARS) or "/", verdict.reason.value)
 
     async def _admit(self, presented: Presented) -> Outcome:
+        outcome = await self._decided(presented)
+        verdict = outcome.verdict
+        if isinstance(verdict, Passed) and not verdict.strip:
+            return replace(outcome, dead_legacy=await self._leaves_dead(presented))
+        return outcome
+
+    async def _leaves_dead(self, presented: Presented) -> bool:
+        """Whether a legacy token is refused that did not decide.
+
+        A request that goes on without a principal is judged by the app, by whichever credential it
+        looks for first: a revoked JWT beside somebody's API key must not come in by that.
+        """
+        decided = presented.header is None and presented.fault is None
+        left = presented.others if decided else (presented.legacy, *presented.others)
+        for credential in left:
+            if credential is None:
+                continue
+            if isinstance(await self._judge(credential, presented), Refused):
+                return True
+        return False
+
+    async def _decided(self, presented: Presented) -> Outcome:
         if presented.fault is not None:
             verdict = await self._faulty(presented, presented.fault)
             return Outcome(_softened(verdict, presented))

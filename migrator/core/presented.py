@@ -51,6 +51,7 @@ class Presented:
         header: the explicit one. It decides, and never falls back to another.
         session_cookie: our cookie's value, where it is sent.
         legacy: a legacy token's place that is not a header: an issuer's cookie or query parameter.
+        others: further such places. They never decide, but the app may read them.
         foreign_header: an Authorization header of a scheme that is nobody's here (Basic, Digest).
         fault: what makes the request itself unreadable (a repeated or malformed credential).
         route: what the settings name this path, None for any other.
@@ -62,6 +63,7 @@ class Presented:
     header: Credential | None = None
     session_cookie: Credential | None = None
     legacy: Credential | None = None
+    others: tuple[Credential, ...] = ()
     foreign_header: bool = False
     fault: Reason | None = None
     route: Route | None = None
@@ -79,8 +81,11 @@ class Outcome:
         place: where the credential that decided was; a token is handed out the same way.
         dead_cookie: our cookie names no living session: hide it from the app, and clear it where
             the request is a navigation.
+        dead_legacy: a legacy token that did not decide is one we refuse: hide it from the app,
+        which reads for itself here.
     """
 
     verdict: Verdict
     place: Place | None = None
     dead_cookie: bool = False
+    dead_legacy: bool = False
