@@ -153,6 +153,7 @@ class Rollout:
             "theft": self.theft,
             "straggler": self.straggler,
             "forward": self.go_forward,
+            "clean-up": self.clean_up,
             "wait-for-cutover": lambda: self.wait_for("cutover"),
             "wait-for-retire": lambda: self.wait_for("retire"),
         }
@@ -171,6 +172,10 @@ class Rollout:
         """Restart the app with the README's snippets: one ASGI process, one WSGI process."""
         for module, snippet in snippets(ROOT / "README.md").items():
             (self.directory / f"{module}.py").write_text(snippet)
+        self._restart()
+        self.traffic()
+
+    def _restart(self) -> None:
         self.stop()
         python, ports = sys.executable, self.ports
         asgi = [python, "-m", "uvicorn", "asgi_app:app", "--port", str(ports["asgi_app"])]
@@ -179,7 +184,6 @@ class Rollout:
         self._start("wsgi_app", [*wsgi, "--workers", "1", "--no-control-socket"])
         for module in self.nodes:
             self._until(partial(self._answers, module), f"{module} to answer")
-        self.traffic()
 
     def traffic(self) -> None:
         """Some requests of users with JWTs, on every node."""
@@ -220,6 +224,16 @@ class Rollout:
             code, printed = self.run(command)
             if code != 0:
                 raise Differs(f"{command}: exit {code}\n{printed}")
+
+    def clean_up(self) -> None:
+        """The deployment after the end: no issuers, no swap key, no signing secret."""
+        config = self.directory / "migrator.toml"
+        text = config.read_text()
+        issuers = text[text.index("[[issuers]]") : text.index("[routes]")]
+        config.write_text(text.replace(issuers, "").replace("\nkeys = ", "\n# keys = "))
+        (self.directory / "swap.key").unlink()
+        del self.variables["JWT_SECRET"]
+        self._restart()
 
     def wait_for(self, phase: str) -> None:
         """The days until the gates of a phase pass."""

@@ -18,7 +18,7 @@ _LEAST_PYJWT: Final = (2, 14)
 def looks_at_settings(settings: Settings) -> list[Finding]:
     """What can only be missed by looking at the settings alone."""
     found = []
-    if not settings.swap.keys:
+    if settings.issuers and not settings.swap.keys:  # without issuers nothing is swapped
         problem = no_swap_key()
         found.append(Finding(problem.id, "fail", f"{problem.what}: {problem.why}", problem.do))
     if not settings.issuers:
