@@ -171,7 +171,7 @@ def _flow(
     resolve: Resolver | None = None,
 ) -> _F:
     settings = settings_of(settings)
-    if not settings.swap.keys:
+    if settings.issuers and not settings.swap.keys:  # without issuers nothing is swapped
         raise BadSettings((no_swap_key(),))
     with _joining:
         for house in _houses:
