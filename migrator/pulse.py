@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from migrator.core.claims import Claims
     from migrator.core.flow import Node
-    from migrator.stores.feed import Event, Feed, Reading
+    from migrator.stores.feed import Carrying, Event, Feed, Reading
 
 _log = logging.getLogger("migrator.pulse")
 
@@ -93,6 +93,7 @@ class Pulse:
         feed: its side of Postgres.
         make_hints: builds the subscriber, in the thread that uses it.
         key_ids: the swap keys this node holds.
+        carrying: where use extends an exchanged session.
     """
 
     def __init__(
@@ -103,12 +104,14 @@ class Pulse:
         rhythm: Rhythm,
         make_hints: type[NoHints] | HintsMaker,
         key_ids: tuple[str, ...],
+        carrying: Carrying,
     ) -> None:
         self._node = node
         self._feed = feed
         self._rhythm = rhythm
         self._make_hints = make_hints
         self._key_ids = key_ids
+        self._carrying = carrying
         self._starting = threading.Lock()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -279,6 +282,7 @@ class Pulse:
         ids = list(self._used)
         by_token = [session_id for session_id, presented in self._used.items() if presented]
         self._feed.seen(ids, by_token=by_token, has_legacy=self._has_legacy)
+        self._feed.carry_on(by_token, self._carrying)
         self._used.clear()
         if not self._has_legacy:
             usage.take_tallies()

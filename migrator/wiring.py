@@ -27,7 +27,7 @@ from migrator.core.usage import Usage
 from migrator.pulse import NoHints, Pulse, Rhythm
 from migrator.settings import Settings, no_swap_key
 from migrator.stores.drivers import AsyncDriver, BlockingDriver
-from migrator.stores.feed import Feed
+from migrator.stores.feed import Carrying, Feed
 from migrator.stores.hints import Hints
 from migrator.stores.keys import KeySource, key_ring
 from migrator.stores.memory_cache import NoCache
@@ -36,6 +36,7 @@ from migrator.stores.redis import AsyncRedis, BlockingRedis, namespace_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
+    from datetime import timedelta
 
     from migrator.core.interfaces import Cache
     from migrator.pulse import HintsMaker
@@ -195,14 +196,19 @@ def terms_of(settings: Settings) -> Terms:
         limits=Limits(idle=settings.sessions.idle, absolute=settings.sessions.absolute),
         refuses_foreign=settings.http.foreign == "refuse",
         per_subject=settings.sessions.per_subject,
-        rolling_by_realm={
-            issuer.realm: issuer.refresh_lifetime
-            for issuer in settings.issuers
-            if issuer.rotates_refresh and issuer.refresh_lifetime is not None
-        },
+        rolling_by_realm=rolling_of(settings),
         login_realm=settings.sessions.realm,
         store_ip=settings.sessions.store_ip,
     )
+
+
+def rolling_of(settings: Settings) -> dict[str, timedelta]:
+    """The lifetime of each new refresh token, of the realms whose issuer rotates them."""
+    return {
+        issuer.realm: issuer.refresh_lifetime
+        for issuer in settings.issuers
+        if issuer.rotates_refresh and issuer.refresh_lifetime is not None
+    }
 
 
 def verifier_of(settings: Settings) -> legacy.Verifier:
@@ -309,6 +315,10 @@ def _pulse_of(settings: Settings, node: Node) -> Pulse:
         ),
         make_hints=make_hints,
         key_ids=tuple(key.id for key in settings.swap.keys),
+        carrying=Carrying(
+            {realm: by.total_seconds() for realm, by in rolling_of(settings).items()},
+            settings.sessions.absolute.total_seconds(),
+        ),
     )
 
 

@@ -12,7 +12,7 @@ from migrator import wiring
 from migrator.core.app import Sessions
 from migrator.core.gate import Gate
 from tests.faults.nodes import present
-from tests.rig import Rig, sign
+from tests.rig import ISSUER, Rig, sign, sign_refresh
 
 BY_SECOND = {"poll_ms": 50, "trust_ms": 900}
 
@@ -177,3 +177,21 @@ def test_an_unwritten_census_is_kept_until_it_can_be_written(
     time.sleep(2.5)  # some flushes fail
     rig.execute("ALTER TABLE migrator.legacy_subjects_away RENAME TO legacy_subjects")
     assert comes_true(lambda: rig.count("legacy_subjects", "subject = 'straggler'") == 1), legacy
+
+
+def test_use_carries_an_exchanged_session_on_where_refresh_tokens_rotate(
+    migrated: str, redis_url: str
+) -> None:
+    """P12: a client that refreshes only on a 401 must not meet its first when all is over."""
+    issuer = {**ISSUER, "rotates_refresh": True, "refresh_lifetime": "3s"}
+    rig = Rig(migrated, redis_url, memory=BY_SECOND, issuers=[issuer])
+    rig.move("drain")
+    settings = rig.settings()
+    gate, sessions = wiring.gate(settings), wiring.sessions(settings)
+    token = str(sessions.exchange(sign_refresh("ann", lasts_s=3), legacy=lambda: "").token)
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        assert present(gate, token.encode()).kind == "admitted"
+        time.sleep(0.2)
+    assert comes_true(lambda: rig.count("sessions", "expires_at < now()"), 6)
+    wiring.stop()

@@ -17,7 +17,7 @@ from migrator.core.errors import Unavailable
 from migrator.core.interfaces import Found
 from migrator.core.recent import LIFE_NS, Entry
 from migrator.core.seen import IpShare, kept_ip
-from migrator.core.sessions import FAR, Limits, idle_end, judge
+from migrator.core.sessions import FAR, Limits, Session, idle_end, judge
 from migrator.core.verdicts import (
     Admitted,
     Principal,
@@ -221,14 +221,18 @@ class Flow:
         if not isinstance(cached, Found) or now - cached.read_at >= CACHE_LIFE:
             return None
         session = cached.session
+        if self.over(session, now) is not None:
+            return None  # a cache may admit; whether a session is over is the store's to say
         about = ("subject", session.realm, session.subject)
         return None if self.recent.suspect(cached.digest, about) else cached
 
+    def over(self, session: Session, now: datetime) -> Reason | None:
+        """Why a session is over at `now`, or None while it lives."""
+        return judge(session, now=now, idle=self.terms.limits.idle, grain=SEEN_GRAIN)
+
     async def _judge_found(self, found: Found) -> Admitted | Refused:
         session = found.session
-        reason = judge(
-            session, now=await self.now(), idle=self.terms.limits.idle, grain=SEEN_GRAIN
-        )
+        reason = self.over(session, await self.now())
         if reason is not None:
             return self.refuse(reason, client=session.client)
         return await self.as_principal(

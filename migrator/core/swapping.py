@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 from migrator.core import tokens
 from migrator.core.errors import Unavailable
-from migrator.core.flow import CACHE_LIFE, SEEN_GRAIN, Flow
+from migrator.core.flow import CACHE_LIFE, Flow
 from migrator.core.interfaces import Found, Ticket
 from migrator.core.phases import RULES, Phase, bucket_of
 from migrator.core.recent import Entry
 from migrator.core.seen import plain
-from migrator.core.sessions import FAR, Session, judge, swap_end
+from migrator.core.sessions import FAR, Session, swap_end
 from migrator.core.verdicts import Admitted, Notice, Passed, Principal, Reason, Refused
 
 if TYPE_CHECKING:
@@ -210,7 +210,7 @@ class Swapping(Flow):
         session = standing.session
         if session is None:
             return Reason.SESSION_ENDED
-        ended = judge(session, now=await self.now(), idle=self.terms.limits.idle, grain=SEEN_GRAIN)
+        ended = self.over(session, await self.now())
         if ended is not None:
             return ended
         return Reason.SUPERSEDED if self._was_superseded(standing, claims) else None

@@ -76,10 +76,27 @@ _SEEN = """
 WITH used AS (
   SELECT s.id FROM {s}.sessions s
   WHERE s.id = ANY(%(ids)s) AND s.revoked_at IS NULL
-    AND (s.last_seen_at IS NULL OR s.last_seen_at < clock_timestamp() - %(grain_s)s * interval '1
-    s')
+    AND (s.last_seen_at IS NULL
+         OR s.last_seen_at < clock_timestamp() - make_interval(secs => %(grain_s)s))
   ORDER BY s.id FOR NO KEY UPDATE SKIP LOCKED)
 UPDATE {s}.sessions s SET last_seen_at = clock_timestamp() FROM used WHERE s.id = used.id"""
+
+# Where refresh tokens rotate, a client that is in use is never logged out. One that refreshes on a
+# 401 alone would meet its first when the session is over, so use itself carries it on, as far as
+# the refresh chain could have been. A twentieth of the lifetime at a time, to spare the index.
+_CARRY_ON = """
+WITH used AS (
+  SELECT s.id, least(clock_timestamp() + make_interval(secs => r.rolling_s),
+    s.created_at + make_interval(secs => %(absolute_s)s)) AS ends_at
+  FROM {s}.sessions s
+  JOIN unnest(%(realms)s::text[], %(rollings_s)s::float8[]) AS r (realm, rolling_s)
+    ON r.realm = s.realm
+  WHERE s.id = ANY(%(ids)s) AND s.revoked_at IS NULL AND s.origin IN ('exchange', 'backfill')
+    AND s.expires_at > clock_timestamp()
+    AND s.expires_at < clock_timestamp() + make_interval(secs => r.rolling_s * 0.95)
+  ORDER BY s.id FOR NO KEY UPDATE OF s SKIP LOCKED)
+UPDATE {s}.sessions s SET expires_at = used.ends_at FROM used
+WHERE s.id = used.id AND s.expires_at < used.ends_at"""
 
 _ADOPTED = """
 WITH mine AS (
@@ -157,6 +174,14 @@ class Beat:
     clock_skew_ms: int | None
     last_issued_at: datetime | None
     issued_horizon: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Carrying:
+    """How far use carries an exchanged session on: by realm, and at most since it began."""
+
+    rolling_s: Mapping[str, float]
+    absolute_s: float
 
 
 class Feed:
@@ -238,6 +263,17 @@ class Feed:
             steps += [(name, {"ids": list(by_token)}) for name in (_ADOPTED, _WITH_SESSION)]
         for step in steps:
             self._run(step)
+
+    def carry_on(self, ids: Sequence[UUID], carrying: Carrying) -> None:
+        """Extend the exchanged sessions among `ids` where their refresh tokens would rotate."""
+        if ids and carrying.rolling_s:
+            facts = {
+                "ids": list(ids),
+                "realms": list(carrying.rolling_s),
+                "rollings_s": list(carrying.rolling_s.values()),
+                "absolute_s": carrying.absolute_s,
+            }
+            self._run((_CARRY_ON, facts))
 
     def legacy_seen(self, claims: Sequence[Claims]) -> None:
         """Write last-seen of legacy tokens that have a row."""

@@ -214,7 +214,14 @@ WITH denied AS (
 family AS (
   INSERT INTO {s}.denials (issuer, family, until, reason)
   SELECT %(issuer)s, %(family)s, NULL, %(reason)s WHERE %(family)s::text IS NOT NULL
-  ON CONFLICT DO NOTHING RETURNING 1)
+  ON CONFLICT DO NOTHING RETURNING 1),
+-- A row of its own, for the drain horizon: what is denied is not out there any more.
+known AS (
+  INSERT INTO {s}.legacy_tokens (
+    fingerprint, issuer, jti, family, realm, subject, kid, purpose, iat, exp, keep_until)
+  VALUES (%(fingerprint)s, %(issuer)s, %(jti)s, %(family)s, %(realm)s, %(subject)s, %(kid)s,
+    %(purpose)s, %(iat)s, %(exp)s, %(keep_until)s)
+  ON CONFLICT DO NOTHING)
 INSERT INTO {s}.feed (kind, key)
 SELECT 'legacy', %(issuer)s WHERE EXISTS (SELECT FROM denied) OR EXISTS (SELECT FROM family)"""
 

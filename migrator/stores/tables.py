@@ -7,6 +7,7 @@ does the same at run time. Times are written by the database's clock, never by a
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from sqlalchemy import (
@@ -341,6 +342,7 @@ LASTING = (sessions, feed, rollout, rollout_log, nodes)
 LEGACY = (legacy_tokens, denials, cutoffs, legacy_subjects, legacy_usage, jobs)
 
 
+@cache
 def in_schema(schema: str = SCHEMA) -> MetaData:
     """A copy of every table, living in `schema`."""
     copy = MetaData()

@@ -417,7 +417,7 @@ def test_a_denied_token_never_seen_opens_nothing(world: World) -> None:
     claims = a_claims()
     assert world.run(world.store.deny(claims, reason="stolen", by="ops")) == Ended()
     standing = world.swap(claims)
-    assert (standing.bar, standing.known, standing.session) == ("denied", False, None)
+    assert (standing.bar, standing.session) == ("denied", None)
     assert world.living() == []
     assert world.run(world.store.deny(claims, reason="stolen", by="ops")) == Ended()
 

@@ -27,7 +27,7 @@ from migrator.core.tokens import digest as digest_of
 from migrator.core.usage import Usage
 from migrator.core.verdicts import Admitted
 from migrator.pulse import SEPARATOR, NoHints, Pulse, Rhythm
-from migrator.stores.feed import Event, Reading
+from migrator.stores.feed import Carrying, Event, Reading
 from migrator.stores.memory import MemoryCache, MemoryStore
 from tests.rig import Rig, sign
 from tests.schedules.interleave import Tried, Work, every_schedule, pause, step_through
@@ -195,6 +195,7 @@ class Listener:
             rhythm=Rhythm(poll_s=1, trust_s=1),
             make_hints=NoHints,
             key_ids=(),
+            carrying=Carrying({}, 0),
         )
 
     async def poll(self) -> None:

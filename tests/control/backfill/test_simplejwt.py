@@ -283,7 +283,7 @@ def test_what_was_ended_denied_or_cut_off_stays_so(ledger: Ledger) -> None:
     app.end_all("3", realm="users")
     for token in (ended, denied, cut, later):
         ledger.add(token)
-    assert counts(backfill(ledger.url)) == {"read": 4, "seeded": 1, "already": 1, "barred": 2}
+    assert counts(backfill(ledger.url)) == {"read": 4, "seeded": 1, "already": 2, "barred": 1}
     for token in (ended, denied, cut):
         with pytest.raises(Refused):
             app.exchange(token, legacy=NEVER)
