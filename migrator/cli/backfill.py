@@ -147,7 +147,9 @@ def _run(
         dry_run=context.dry_run,
         who=context.operator(),
     )
-    context.note_committed("every page done so far is kept; the next run goes on from there")
+    context.note_committed(
+        "every page done so far is kept; the next run goes on from there", surely=False
+    )
     with _told(context) as tell:
         report = fulfil(context.settings, order, tell)
     context.emit(

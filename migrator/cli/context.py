@@ -33,6 +33,11 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 WIDTH = 100
+ERROR = "migrator.error/1"
+# The other early ends come before anything is written (exit codes of the command line).
+_MAY_HAVE_CHANGED = frozenset(
+    {Exit.INTERNAL, Exit.NOT_ACKNOWLEDGED, Exit.UNREACHABLE, Exit.LIMIT, Exit.INTERRUPTED}
+)
 
 
 class Context:
@@ -43,6 +48,7 @@ class Context:
         self.as_json = False
         self.dry_run = False
         self.committed: str | None = None
+        self.surely = False
 
     @cached_property
     def settings(self) -> Settings:
@@ -73,9 +79,18 @@ class Context:
         """Say something to the operator, on stderr."""
         click.echo(text, err=True)
 
-    def note_committed(self, sentence: str) -> None:
-        """Keep what is done for good: whoever interrupts from here on is told this sentence."""
-        self.committed = sentence
+    def note_committed(self, sentence: str, *, surely: bool = True) -> None:
+        """Keep what is done for good: whoever interrupts from here on is told this sentence.
+
+        `surely` False: something may be done by now, or nothing yet.
+        """
+        self.committed, self.surely = sentence, surely
+
+    def changed(self, code: Exit) -> bool | None:
+        """Whether a command that stopped early with `code` changed anything; None: not known."""
+        if self.committed is None:
+            return None if code is Exit.INTERNAL else False
+        return (self.surely or None) if code in _MAY_HAVE_CHANGED else False
 
     def emit(
         self,
@@ -236,7 +251,8 @@ def _end(context: Context, problems: tuple[Problem, ...], code: Exit) -> None:
             for problem in problems
         ]
         more = {"errors": told_as} if len(told_as) > 1 else {}
-        click.echo(as_json({"error": told_as[0], **more, "exit_code": int(code)}))
+        head = {"schema": ERROR, "exit_code": int(code), "changed": context.changed(code)}
+        click.echo(as_json({**head, "error": told_as[0], **more}))
     click.get_current_context().exit(int(code))
 
 

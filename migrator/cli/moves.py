@@ -166,9 +166,11 @@ def _move(
         found = say(planned.before, after, plan=planned)
         _emit(context, found, changed=False, exit_code=planned.exit_code)
         return
+    if confirm is not None:
+        context.confirm(settings.environment, confirm)  # a wrong one: these may be wrong settings
     _hold(planned)
-    if planned.target.gated:
-        context.confirm(settings.environment, confirm)
+    if confirm is None and planned.target.gated:
+        context.confirm(settings.environment, None)
     done = moving.make(
         settings,
         planned,
@@ -202,8 +204,11 @@ def _retire(
             found = say(before, planned.target.of(before), plan=planned, destroyed=losses)
             _emit(context, found, changed=False, exit_code=planned.exit_code)
             return
+        if confirm is not None:
+            context.confirm(settings.environment, confirm)
         _hold(planned)
-        context.confirm(settings.environment, confirm)
+        if confirm is None:
+            context.confirm(settings.environment, None)
         order = Order(who=context.operator(), why=reason, command="retire")
         after = moving.make(
             settings, planned, order, wait=timedelta(), committed=partial(_committed, context)

@@ -28,7 +28,9 @@ def command(context: Context, limit_seconds: float | None) -> None:
         if context.dry_run:
             swept = sweeping.rehearse(connection, home, keep_ended=keep)
         else:
-            context.note_committed("every batch deleted so far is gone; the next run goes on")
+            context.note_committed(
+                "every batch deleted so far is gone; the next run goes on", surely=False
+            )
             swept = sweeping.sweep(connection, home, keep_ended=keep, limit_seconds=limit_seconds)
     context.emit(
         {"deleted": dict(swept.counts), "finished": swept.finished},

@@ -368,3 +368,14 @@ def test_an_interrupted_wait_says_that_the_move_is_committed(place: Deployment) 
     assert process.returncode == 130
     assert "is committed and stays" in rest
     assert place.phase()[0] == "observe"
+
+
+def test_a_wrong_environment_is_told_before_anything_of_it_is_judged(place: Deployment) -> None:
+    """No node is here: the gates fail too, but perhaps of the wrong deployment."""
+    before = state(place)
+    move = ("advance", "swap", "--percent", "1")
+    wrong = place.json(*move, "--confirm", "prod", code=9)
+    assert (wrong["schema"], wrong["changed"]) == ("migrator.error/1", False)
+    assert place.json(*move, code=3)["changed"] is False
+    assert place.move(*move, code=3)["error"]["id"] == "gates.failed"
+    assert state(place) == before
