@@ -154,3 +154,36 @@ def test_p2_in_observe_a_revoked_refresh_token_is_not_the_apps_to_take(
     with pytest.raises(Refused) as refused:
         sessions.exchange(respelt.format(refresh), legacy=lambda: "never")
     assert refused.value.reason is Reason.DENIED
+
+
+def test_the_header_decides_and_a_cookie_may_only_contradict_it(rig: Rig) -> None:
+    rig.move("drain")
+    sessions = wiring.sessions(rig.settings())
+    ann, other_ann, bob, dead = (
+        str(sessions.login(subject, legacy=lambda: "").token)
+        for subject in ("ann", "ann", "bob", "bob")
+    )
+    sessions.end(dead)
+    ask = asking(rig)
+    bearer = {name: {"Authorization": f"Bearer {value}"} for name, value in {
+        "ann": ann, "dead": dead, "jwt": sign("ann"), "bad": sign("ann") + "x",
+    }.items()}  # fmt: skip
+    cookie = {name: {"Cookie": f"session={value}"} for name, value in {
+        "ann": other_ann, "bob": bob, "dead": dead,
+    }.items()}  # fmt: skip
+    lingering = {"Cookie": f"access_token={revoked(rig, 'ann')}"}
+
+    def status(*headers: Mapping[str, str]) -> tuple[int, object]:
+        seen = ask({name: value for part in headers for name, value in part.items()})
+        return seen["status"], seen.get("subject") or seen.get("error")
+
+    assert status(bearer["ann"], cookie["ann"]) == (200, "ann")
+    assert status(bearer["ann"], cookie["bob"]) == (400, "invalid_request")
+    assert status(bearer["ann"], cookie["dead"]) == (200, "ann")
+    assert status(bearer["ann"], lingering) == (200, "ann")
+    assert status(bearer["jwt"], cookie["ann"]) == (200, "ann")
+    assert status(bearer["jwt"], cookie["bob"]) == (400, "invalid_request")
+    assert status(bearer["bad"], cookie["ann"]) == (401, "invalid_token")
+    assert status(bearer["dead"], cookie["bob"]) == (401, "invalid_token")
+    assert status(cookie["bob"], {}) == (200, "bob")
+    assert status(cookie["dead"]) == (200, None)
