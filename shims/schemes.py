@@ -100,7 +100,9 @@ def _unlisted(
         fault = _fault(line, schemes, prefixes) if len(line) <= room else None
         return fault or Credential(line, "header", bare)
     if resembles_jwt(line):
-        return Credential(line.partition(b" ")[2].lstrip(b" ") or line, "header")
+        rest = line.partition(b" ")[2].lstrip(b" ")
+        # Whole, unless the word before the blank is a mere scheme: some apps want none.
+        return Credential(rest if resembles_jwt(rest) else line, "header")
     return None
 
 

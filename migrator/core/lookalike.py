@@ -11,9 +11,9 @@ from base64 import b64decode, urlsafe_b64encode
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
-ROOM_BYTES: Final = 8192  # what is looked at, after what readers skip was dropped
-_RAW_ROOM_BYTES: Final = 65_536  # no server takes longer headers
-_ESCAPED_ROOM_BYTES: Final = 3 * ROOM_BYTES
+ROOM_BYTES: Final = 8192  # of one token, after what readers skip was dropped
+_RAW_ROOM_BYTES: Final = 65_536  # hardly a server takes longer headers
+_MOST_UNESCAPES: Final = 2  # a framework's and the app's own
 _MOST_SEGMENTS: Final = 6  # a JWE has 5
 
 _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
@@ -30,26 +30,27 @@ _HEADER = re.compile(
 
 
 def resembles_jwt(credential: bytes) -> bool:
-    """Whether `credential` could be read as a JWS or JWE by somebody, in bounded time."""
-    raw = credential[:_RAW_ROOM_BYTES]
-    for text in {raw, _unescaped(raw)}:
-        if b"." not in text and b"{" not in text and b"." not in credential:
-            continue
-        segments = text.translate(None, _SKIPPED)[:ROOM_BYTES].translate(_TO_STANDARD).split(b".")
-        del segments[_MOST_SEGMENTS:]
-        # Something may stand before the token ("Bearer" in a cookie, a JSON member's name), so
-        # each of the four places where a quantum can begin is tried.
-        if any(
-            _HEADER.search(_decoded(segment[at:]))
-            for segment in segments
-            if len(segment) > 8
-            for at in range(4)
-        ):
-            return True
-        # Whatever its header: what stands in the middle is an object of claims.
-        if len(segments) > 1 and _decoded(segments[1]).lstrip(_JSON_SPACE)[:1] == b"{":
-            return True
-    return False
+    """Whether `credential` could be read as a JWS or JWE by somebody, in time linear in its size.
+
+    Wherever in it a token begins: apps take the word after the first blank, or the last one.
+    """
+    if len(credential) > _RAW_ROOM_BYTES:
+        return True  # nobody can vouch for what is not looked at
+    return any(_holds_jwt(text) for text in {credential, _unescaped(credential)})
+
+
+def _holds_jwt(text: bytes) -> bool:
+    if b"." not in text and b"{" not in text:
+        return False
+    text = text.translate(None, _SKIPPED).translate(_TO_STANDARD)
+    # Dots are dropped too: a quantum that spans one begins or ends a segment, and the header is
+    # whole at one of the four places where a quantum can begin.
+    joined = text.replace(b".", b"")
+    if any(_HEADER.search(_decoded(joined[at:])) for at in range(4)):
+        return True
+    # Whatever its header: what stands in the middle is an object of claims.
+    segments = text[:ROOM_BYTES].split(b".", 2)
+    return len(segments) > 1 and _decoded(segments[1]).lstrip(_JSON_SPACE)[:1] == b"{"
 
 
 def as_signed(credential: bytes) -> bytes:
@@ -60,8 +61,10 @@ def as_signed(credential: bytes) -> bytes:
 
 
 def _unescaped(raw: bytes) -> bytes:
-    text = raw[:_ESCAPED_ROOM_BYTES]
-    if b"%" in text:
+    text = raw
+    for _ in range(_MOST_UNESCAPES):
+        if b"%" not in text:
+            break
         text = unquote_to_bytes(text)  # as Express does with cookies
     if b"\\" in text:
         text = _OCTAL.sub(lambda found: _BYTE_OF[found[1]], text)
