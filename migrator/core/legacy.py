@@ -277,7 +277,7 @@ def _verified_by(
         wanted, payload, require=issuer.require, refresh=issuer.refresh, own_keys=own_keys
     ):
         return Reason.WRONG_PURPOSE
-    return translate(issuer, jws, payload, now=now, wanted=wanted)
+    return translate(issuer, jws, payload, key_id=key.kid, now=now, wanted=wanted)
 
 
 def _has_type(typ: str | None, expected: tuple[str, ...]) -> bool:

@@ -26,6 +26,7 @@ def translate(
     *,
     now: float,
     wanted: Purpose,
+    key_id: str | None = None,
 ) -> Claims | Reason:
     """What the `payload` of a token that `issuer` signed says, or why it cannot be used now.
 
@@ -35,6 +36,8 @@ def translate(
         payload: its claims; `iss`, `aud` and purpose are right.
         now: seconds since 1970 by the database's clock.
         wanted: what the token is presented for.
+        key_id: the kid of the key whose signature it carries; None: that key has none, or nobody
+        checked.
     """
     names = issuer.claims
     subject = facts.text(facts.claim(payload, names.subject), integers=issuer.integer_subject)
@@ -65,7 +68,9 @@ def translate(
         exp=times.exp,
         keep_until=facts.later(times.exp, issuer.leeway + issuer.skew),
         purpose=wanted,
-        kid=jws.header.kid,
+        # Whoever holds a leaked key writes the header's kid, or none, at will: cutting that key
+        # off must reach what it signed, so what the key itself is called decides.
+        kid=key_id or jws.header.kid,
         iat=times.iat,
         effective_iat=times.effective_iat,
         jti=jti,
