@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from migrator.core.verdicts import Reason
+from migrator.core.reasons import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

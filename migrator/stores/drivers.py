@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import threading
 import time
 import weakref
@@ -27,6 +26,7 @@ from sqlalchemy.engine import make_url
 
 from migrator.core.errors import Unavailable
 from migrator.core.flow import run
+from migrator.stores.watchdog import Watchdog, shut
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -36,9 +36,6 @@ Step: TypeAlias = "tuple[str, Mapping[str, object] | None]"
 
 # psycopg prepares a statement on its n-th run; ours are few and run all day.
 _PREPARE_AFTER = 2
-_TICK_S = 0.05
-# A watchdog with nothing to watch for so long ends; a process keeps no thread it does not need.
-_IDLE_S = 10.0
 _STORE = "postgres"
 
 
@@ -48,66 +45,6 @@ def conninfo(url: str) -> dict[str, Any]:
         return dict(conninfo_to_dict(url))
     plain = make_url(url).set(drivername="postgresql")
     return dict(conninfo_to_dict(plain.render_as_string(hide_password=False)))
-
-
-def shut(connection: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) -> None:
-    """Shut a connection's socket under whoever waits on it: psycopg then raises at once."""
-    with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(connection.fileno())) as s:
-        s.shutdown(socket.SHUT_RDWR)
-
-
-class _Watchdog:
-    """One thread that shuts what outstays its budget; nothing else wakes a frozen wait."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._watched: dict[int, tuple[float, psycopg.Connection[Any]]] = {}
-        self._busy = threading.Event()
-        self._thread: threading.Thread | None = None
-        self._ended = False
-
-    def watch(self, connection: psycopg.Connection[Any], deadline: float) -> int:
-        key = id(connection)
-        with self._lock:
-            self._watched[key] = (deadline, connection)
-        if self._thread is None or not self._thread.is_alive():
-            self._start()
-        self._busy.set()
-        return key
-
-    def release(self, key: int) -> None:
-        with self._lock:
-            self._watched.pop(key, None)
-
-    def end(self) -> None:
-        """Let the thread go once nothing is watched; the next `watch` starts another."""
-        with self._lock:
-            self._ended = True
-        self._busy.set()
-
-    def _start(self) -> None:
-        with self._lock:
-            if self._thread is None or not self._thread.is_alive():
-                self._ended = False
-                self._thread = threading.Thread(
-                    target=self._run, name="migrator-watchdog", daemon=True
-                )
-                self._thread.start()
-
-    def _run(self) -> None:
-        while True:
-            was_asked = self._busy.wait(_IDLE_S)
-            time.sleep(_TICK_S)
-            now = time.monotonic()
-            with self._lock:
-                late = [key for key, (deadline, _) in self._watched.items() if now >= deadline]
-                for key in late:
-                    shut(self._watched.pop(key)[1])
-                if not self._watched:
-                    self._busy.clear()
-                    if self._ended or not was_asked:
-                        self._thread = None
-                        return
 
 
 class BlockingDriver:
@@ -133,7 +70,7 @@ class BlockingDriver:
         few = _few(self._room)
         self._slots = threading.BoundedSemaphore(self._room - few)
         self._few_slots = threading.BoundedSemaphore(few)
-        self._watchdog = _Watchdog()
+        self._watchdog = Watchdog()
 
     async def run(self, *steps: Step, by_anyone: bool = False) -> list[list[Row]]:
         """The rows of each statement, all sent in one round trip.
