@@ -51,6 +51,7 @@ class Sessions(Issuing):
 
         Raises:
             Unavailable: the store could not be asked.
+            ValueError: the subject, a scope or a claim is what no row can hold.
         """
         return run(
             self._login(
@@ -96,7 +97,7 @@ class Sessions(Issuing):
 
     def list(self, subject: str, *, realm: str | None = None) -> Sequence[Session]:
         """The subject's living sessions, newest first; never a token."""
-        return run(self.store.list(subject, realm=realm or self.terms.login_realm))
+        return run(self._list(subject, realm=realm))
 
     def create_api_token(
         self,
@@ -153,7 +154,7 @@ class AsyncSessions(Issuing):
 
     async def list(self, subject: str, *, realm: str | None = None) -> Sequence[Session]:
         """See `Sessions.list`."""
-        return await self.store.list(subject, realm=realm or self.terms.login_realm)
+        return await self._list(subject, realm=realm)
 
     async def create_api_token(
         self,

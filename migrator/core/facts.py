@@ -16,6 +16,7 @@ _MOST_SCOPES: Final = 256
 # A day early, so that no time zone of a database session moves it beyond what Python can hold.
 LATEST: Final = datetime(9999, 12, 30, tzinfo=UTC)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
@@ -76,9 +77,9 @@ def strings(values: object) -> tuple[str, ...]:
 
 
 def is_storable(value: object) -> bool:
-    """Whether a JSON column can hold `value`: Postgres refuses a NUL in any string."""
+    """Whether a JSON column can hold `value`: Postgres refuses NUL and surrogates in strings."""
     if isinstance(value, str):
-        return "\0" not in value
+        return _UNSTORABLE.search(value) is None
     if isinstance(value, Mapping):
         return all(is_storable(each) for pair in value.items() for each in pair)
     if isinstance(value, Iterable):

@@ -8,26 +8,29 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 from uuid import UUID
 
-from migrator.core import tokens, verdicts
+from migrator.core import facts, tokens, verdicts
 from migrator.core.errors import Refused, Unavailable
 from migrator.core.interfaces import Found
 from migrator.core.legacy import Legacy
 from migrator.core.lookalike import as_signed
 from migrator.core.phases import RULES, Phase, bucket_of
+from migrator.core.seen import plain
 from migrator.core.sessions import Session, exchange_end, extended_end, login_end
 from migrator.core.swapping import BINDING, Swapping
 from migrator.core.verdicts import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
     from datetime import datetime, timedelta
 
     from migrator.core.claims import Claims, Purpose
     from migrator.core.interfaces import Ended
+    from migrator.core.phases import Rule
 
 Jwts: TypeAlias = str | Mapping[str, object]
 
@@ -64,6 +67,8 @@ class Issuing(Swapping):
         legacy: Callable[[], object],
     ) -> Issued:
         realm = realm or self.terms.login_realm
+        scopes, client = frozenset(scopes), plain(client, facts.LONGEST_TEXT_BYTES)
+        _require_storable(subject, scopes, claims)
         rollout = await self.where()
         bucket = bucket_of(subject, realm)
         rule = RULES[rollout.phase_for(issuer=None, client=client, bucket=bucket)]
@@ -76,7 +81,7 @@ class Issuing(Swapping):
             realm=realm,
             subject=subject,
             client=client,
-            scopes=frozenset(scopes),
+            scopes=scopes,
             claims=dict(claims),
             created_at=now,
             last_seen_at=now,
@@ -126,7 +131,8 @@ class Issuing(Swapping):
         except Refused:
             if rollout.phase is not Phase.OBSERVE:
                 raise
-            await self._bind_as_signed(presented)
+            with suppress(Unavailable):  # then the app decides
+                await self._bind_as_signed(presented)
             return await self._issue_legacy(legacy)
         bucket = bucket_of(claims.subject, claims.realm)
         rule = RULES[rollout.phase_for(issuer=claims.issuer, client=claims.client, bucket=bucket)]
@@ -134,13 +140,21 @@ class Issuing(Swapping):
             self.usage.saw(claims, claims.client)
             raise self._refused(Reason.LEGACY_RETIRED, claims)
         if not rollout.includes(rule.issue, bucket):
-            standing = await self.store.check(claims)
-            reason = await self.fault_of(standing, claims)
-            if reason is not None and (rule.legacy != "shadow" or reason in BINDING):
+            reason = await self._bar_to_issuing(claims, rule)
+            if reason is not None:
                 raise self._refused(reason, claims)
             self.usage.saw(claims, claims.client)
             return await self._issue_legacy(legacy)
         return await self._exchange_now(claims, bucket)
+
+    async def _bar_to_issuing(self, claims: Claims, rule: Rule) -> Reason | None:
+        try:
+            reason = await self.fault_of(await self.store.check(claims), claims)
+        except Unavailable:
+            if rule.legacy == "shadow":
+                return None  # the app decides
+            raise
+        return reason if rule.legacy != "shadow" or reason in BINDING else None
 
     async def _bind_as_signed(self, presented: bytes) -> None:
         """Where the app decides of what we cannot verify: what was revoked stays so, re-spelt too.
@@ -274,6 +288,8 @@ class Issuing(Swapping):
         keep: UUID | None = None,
     ) -> int:
         realm = realm or self.terms.login_realm
+        if facts.text(subject) is None:
+            return 0  # nobody is called that, see `_require_storable`
         legacy = await self._has_legacy()
         await self.cache.bury(await self.store.digests_of(subject, realm=realm))
         ended = await self.store.end_subject(
@@ -310,6 +326,11 @@ class Issuing(Swapping):
             named = tuple(("session", digest.hex()) for digest in ended.digests)
             await self.cache.hint((*named, *also))
 
+    async def _list(self, subject: str, *, realm: str | None) -> Sequence[Session]:
+        if facts.text(subject) is None:
+            return ()
+        return await self.store.list(subject, realm=realm or self.terms.login_realm)
+
     async def _has_legacy(self) -> bool:
         return (await self.where()).phase is not Phase.RETIRED
 
@@ -322,16 +343,18 @@ class Issuing(Swapping):
         scopes: Iterable[str],
         expires_at: datetime | None,
     ) -> Issued:
+        scopes = frozenset(scopes)
+        _require_storable(subject, scopes, {})
         session = Session(
             id=self.new_id(),
             kind="api",
             realm=realm or self.terms.login_realm,
             subject=subject,
-            scopes=frozenset(scopes),
+            scopes=scopes,
             created_at=await self.now(),
             expires_at=expires_at,
             origin="login",
-            label=label,
+            label=plain(label, _LABEL_CHARS),
         )
         return await self._issue(session, self.terms.api_prefix, cap=None)
 
@@ -339,11 +362,23 @@ class Issuing(Swapping):
 _PURPOSES: tuple[Purpose, ...] = ("access", "refresh")
 
 
-def _bytes(token: str | bytes) -> bytes:
-    return token.encode("utf-8", "surrogatepass") if isinstance(token, str) else token
+def _bytes(token: object) -> bytes:
+    """What was presented; anything but text, as a JSON body may hold, is no credential at all."""
+    if isinstance(token, str):
+        return token.encode("utf-8", "surrogatepass")
+    return token if isinstance(token, bytes) else b""
+
+
+def _require_storable(subject: str, scopes: frozenset[str], claims: Mapping[str, object]) -> None:
+    """Say so where an app issues what no row can hold: it would look like an outage."""
+    if facts.text(subject) is None:
+        raise ValueError("a subject is a text of 1 to 255 bytes without control characters")
+    if any(facts.text(scope) is None for scope in scopes) or not facts.is_storable(claims):
+        raise ValueError("scopes and claims hold no control characters and no lone surrogates")
 
 
 _UUID_CHARS = 36
+_LABEL_CHARS = 255
 # A backfilled session is one that was exchanged before its token was seen.
 _CARRIED_ON: frozenset[str] = frozenset({"exchange", "backfill"})
 
