@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 import pytest
 
 from migrator import wiring
+from migrator.cli.demo.servers import Postgres
+from migrator.control.schema import upgrade
 from migrator.core.app import Sessions
 from migrator.core.claims import Claims
 from migrator.core.errors import Refused as RefusedError
@@ -301,4 +303,21 @@ def test_a_named_foreign_token_passes_where_strangers_are_refused(rig: Rig) -> N
     assert show(gate, "an-opaque-key") == Refused(Reason.FOREIGN)
     for shape in ("rule", "credential"):
         assert gate.usage.tally(None, None, f"foreign:{shape}").count == 1
+    wiring.stop()
+
+
+def test_in_observe_a_refresh_goes_on_while_our_store_is_away(
+    own_postgres: Postgres,
+) -> None:
+    """P4: where the app decides, our outage is nobody's."""
+    upgrade(url := own_postgres.create_database("observed"))
+    rig = Rig(url)
+    settings = rig.settings()
+    gate, sessions = wiring.gate(settings), wiring.sessions(settings)
+    refresh = sign_refresh("ann")
+    assert sessions.exchange(refresh, legacy=lambda: "jwt").token == "jwt"
+    own_postgres.kill()
+    assert sessions.exchange(refresh, legacy=lambda: "jwt").token == "jwt"
+    assert sessions.exchange(refresh + "=", legacy=lambda: "jwt").token == "jwt"
+    assert show(gate, sign("ann")) == Passed()
     wiring.stop()
