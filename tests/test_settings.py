@@ -612,6 +612,7 @@ BAD: list[tuple[str, str, dict[str, Any]]] = [
         {**with_issuer(keys=[SWAP]), "swap": {"keys": [{"id": "k", "secret": SWAP}]}},
     ),
     ("trust-below-poll", "memory.trust_ms", tables(memory={"trust_ms": 399})),
+    ("twin-issuers", "issuers[1].keys", tables(issuers=TWO)),
     (
         "two-key-sources",
         "issuers[0].jwks_url",

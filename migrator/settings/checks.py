@@ -74,12 +74,32 @@ def check_issuers(issuers: Mapping[int, Issuer], swap: Swap, findings: Findings)
             why = "rotates_refresh carries a session on by refresh_lifetime, which is not set"
             path = ("issuers", at, "refresh_lifetime")
             findings.add("settings.missing-refresh-lifetime", path, why)
+        _check_twin(issuer, earlier, ("issuers", at, "keys"), findings)
         _check_sources(issuer, at, findings)
         for field, keys in (("keys", issuer.keys), ("refresh_keys", issuer.refresh_keys)):
             _check_kids(keys, ("issuers", at, field), findings)
             for key in keys:
                 _check_key(key, issuer, (("issuers", at, field), findings))
                 _check_shared(key, swap, ("issuers", at, field), findings)
+
+
+def _check_twin(
+    issuer: Issuer, earlier: Sequence[Issuer], path: tuple[str | int, ...], findings: Findings
+) -> None:
+    """One token is one issuer's: as another's it would be a token that nobody has revoked."""
+    for other in earlier:
+        is_told_apart = (
+            (issuer.issuer != other.issuer and "*" not in {issuer.issuer, other.issuer})
+            or issuer.audience != other.audience
+            or issuer.purpose.require != other.purpose.require
+        )
+        shared = {key.value.get_secret_value() for key in issuer.keys} & {
+            key.value.get_secret_value() for key in other.keys
+        }
+        is_told = issuer.id == other.id or issuer.name == other.name  # settings.duplicate-issuer
+        if shared and not is_told_apart and not is_told:
+            why = f"a token of {other.name} would hold as one of {issuer.name} too, after logout"
+            findings.add("settings.twin-issuers", path, why)
 
 
 def _check_sources(issuer: Issuer, at: int, findings: Findings) -> None:

@@ -80,6 +80,9 @@ REMEDIES: Final[Mapping[str, str]] = {
     "settings.trust-below-poll": (
         "raise memory.trust_ms above memory.poll_ms, or set it to 0 (strict)"
     ),
+    "settings.twin-issuers": (
+        "make one issuer with both transports, or tell them apart by issuer, audience or purpose"
+    ),
     "settings.two-key-sources": (
         "keep one: jwks_url where the signer rotates, keys where it does not"
     ),
