@@ -21,7 +21,7 @@ _PHASES = {**{phase.value: phase for phase in SETS}, "retire": Phase.RETIRED}
 @pass_context
 def command(context: Context, phase: str, nodes: int | None) -> None:
     """May I enter PHASE? 0 yes, 3 no, 4 not known for sure."""
-    found = report(context.settings, _PHASES[phase], expected=nodes)
+    found = report(context.settings, _PHASES[phase], expected=nodes, dry_run=context.dry_run)
 
     def text() -> str:
         verdict = {Exit.DONE: "READY", Exit.GATE_FAILED: "NOT READY"}.get(

@@ -19,7 +19,9 @@ from migrator.core.errors import Exit
 @pass_context
 def command(context: Context, *, as_line: bool, with_detail: bool) -> None:
     """One screen: phase, nodes, traffic, drain, readiness, and what a cutover would cost."""
-    found = report(context.settings, now=datetime.now(UTC), detail=with_detail)
+    found = report(
+        context.settings, now=datetime.now(UTC), detail=with_detail, dry_run=context.dry_run
+    )
 
     def text() -> str:
         if as_line:

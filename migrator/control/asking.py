@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from migrator.control import evidence, flip, gates, moving
+from migrator.control import evidence, flip, gates, moving, sunset
 from migrator.control.status import gate_json
 from migrator.core.errors import Exit
 from migrator.core.phases import Phase, next_of
@@ -15,10 +15,13 @@ if TYPE_CHECKING:
 SCHEMA = "migrator.gates/1"
 
 
-def report(settings: Settings, entering: Phase, *, expected: int | None = None) -> dict[str, Any]:
+def report(
+    settings: Settings, entering: Phase, *, expected: int | None = None, dry_run: bool = False
+) -> dict[str, Any]:
     """What the gates before `entering` say, and whether a move leads there from here.
 
     Asked of the phase that stands already, the gates are told as they would be at its entrance.
+    Besides, the announced end is brought into step, unless this is a `dry_run`.
 
     Raises:
         Stopped: UNREACHABLE; UNFIT where the schema is not this release's.
@@ -29,6 +32,8 @@ def report(settings: Settings, entering: Phase, *, expected: int | None = None) 
     facts = moving.gather_for(
         settings, entering, expected=expected, before=None if here else rollout
     )
+    if not dry_run:
+        sunset.keep(facts)
     judged = gates.evaluate(entering, facts)
     legal = here or next_of(rollout.phase) is entering
     why = None if legal else f"no move leads from {rollout.phase} to {entering}"

@@ -251,9 +251,12 @@ def _late_iats(
 
 
 def _watching_since(connection: Connection, home: str, fleet: Fleet) -> datetime | None:
-    known = [node.started_at for node in fleet.nodes]
-    counting = census.counting_since(connection, home)
-    return min([*known, *([counting] if counting else [])], default=None)
+    started = min((node.started_at for node in fleet.nodes), default=None)
+    hour = census.counting_since(connection, home)
+    if started is None or hour is None:
+        return started or hour
+    # Counts are kept by the hour: within the first one, the node knows better when it began.
+    return started if started < hour + timedelta(hours=1) else hour
 
 
 def _jobs(connection: Connection, tables: Any, home: str) -> tuple[Job, ...]:

@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import psycopg
-from sqlalchemy import case, func, insert, literal, null, select, text, update
+from sqlalchemy import func, insert, literal, null, select, text, update
 from sqlalchemy.exc import DBAPIError
 
 from migrator.control import blockers, journal, nodes, revisions
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 _LOCK_TIMEOUT = "2s"
 _LOOK_S = 0.1
+# In the journal: the end that an operator set with the move, which no horizon overwrites.
+_SCHEDULED = "sunset_at"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,11 +148,17 @@ def _compare_and_set(
             from_percent=rollout.percent,
             to_percent=target.percent,
             epoch=after.epoch,
-            detail={"exceptions": exceptions} if exceptions or rollout.exceptions else {},
+            detail=_detail(exceptions, rollout, order),
         )
     )
     connection.execute(insert(feed).values(kind="legacy", key=f"epoch:{after.epoch}"))
     return True
+
+
+def _detail(exceptions: list[Any], rollout: Rollout, order: Order) -> dict[str, Any]:
+    moved = {"exceptions": exceptions} if exceptions or rollout.exceptions else {}
+    scheduled = {} if order.sunset_at is None else {_SCHEDULED: order.sunset_at.isoformat()}
+    return moved | scheduled
 
 
 def _drain_since(row: Any, rollout: Rollout, target: Target) -> Any:
@@ -168,16 +176,20 @@ def _sunset_at(row: Any, target: Target, order: Order) -> Any:
     return row.c.sunset_at if order.sunset_at is None else literal(order.sunset_at)
 
 
-def set_sunset(settings: Settings, epoch: int, sunset_at: datetime) -> None:
-    """Announce the end where none was scheduled; nothing, if the rollout has moved on."""
+def set_sunset(settings: Settings, epoch: int, sunset_at: datetime | None) -> None:
+    """Announce the end where an operator scheduled none; nothing, if the rollout has moved on."""
     home = settings.database.schema
-    row = page.in_schema(home).tables[f"{home}.rollout"]
+    tables = page.in_schema(home).tables
+    row, log = tables[f"{home}.rollout"], tables[f"{home}.rollout_log"]
+    scheduled = select(log.c.id).where(
+        log.c.at >= row.c.drain_since, log.c.detail.has_key(_SCHEDULED)
+    )
     with revisions.connected(settings.database.url.get_secret_value()) as connection:
         connection.execute(text(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'"))
         connection.execute(
             update(row)
-            .where(row.c.epoch == epoch, row.c.phase == "drain")
-            .values(sunset_at=case((row.c.sunset_at.is_(None), sunset_at), else_=row.c.sunset_at))
+            .where(row.c.epoch == epoch, ~scheduled.correlate(row).exists())
+            .values(sunset_at=sunset_at)
         )
         connection.commit()
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from migrator.control import evidence, flip, gates
+from migrator.control import evidence, flip, gates, sunset
 from migrator.control.census import Scope
 from migrator.control.flip import Acknowledged
 from migrator.core.errors import Exit, Problem, Stopped
@@ -168,14 +168,12 @@ def settle(
     who: str,
     tell: Callable[[Acknowledged], None] = lambda _: None,
 ) -> Acknowledged | None:
-    """Wait for the nodes, then announce the end if it can be told; None if there is no waiting."""
+    """Wait for the nodes, then announce the end as it stands; None if there is no waiting."""
     if not wait:
         return None
     seen = flip.await_nodes(settings, rollout, wait=wait, who=who, tell=tell)
-    if seen.is_in_effect and rollout.phase is Phase.DRAIN and rollout.sunset_at is None:
-        found = evidence.gather(settings).horizon
-        if found.bound == "exact" and found.at is not None:
-            flip.set_sunset(settings, rollout.epoch, found.at)
+    if seen.is_in_effect and rollout.phase in {Phase.DRAIN, Phase.CUTOVER}:
+        sunset.keep(evidence.gather(settings))
     return seen
 
 

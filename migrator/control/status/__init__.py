@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from migrator.control import evidence, flip, gates, moving
+from migrator.control import evidence, flip, gates, moving, sunset
 from migrator.control.drain import last_issued_at
 from migrator.control.gates import traffic
 from migrator.control.status.warnings import warnings_of
@@ -46,12 +46,15 @@ _UNREAD = (
 )
 
 
-def report(settings: Settings, *, now: datetime, detail: bool = False) -> dict[str, Any]:
+def report(
+    settings: Settings, *, now: datetime, detail: bool = False, dry_run: bool = False
+) -> dict[str, Any]:
     """The whole of it; with `exit_code` UNFIT or UNREACHABLE, all that could not be read is None.
 
     Args:
         now: this machine's clock, for when no other can be asked.
         detail: with the census.
+        dry_run: leave the announced end as it is; else it is brought into step.
     """
     head = {"environment": settings.environment, "app": settings.app}
     try:
@@ -60,6 +63,8 @@ def report(settings: Settings, *, now: datetime, detail: bool = False) -> dict[s
         if stopped.exit_code not in {Exit.UNFIT, Exit.UNREACHABLE}:
             raise
         return head | _unread(stopped, now)
+    if not dry_run:
+        sunset.keep(found)
     body = head | _read(found)
     return body | {"census": _census(found)} if detail else body
 
@@ -173,6 +178,8 @@ def _nodes(found: Evidence, unknown: dict[str, str]) -> dict[str, Any]:
 def _traffic(found: Evidence, unknown: dict[str, str]) -> dict[str, Any]:
     hour = found.now.replace(minute=0, second=0, microsecond=0)
     window_s = int((found.now - hour).total_seconds()) + _DAY_S - 3600
+    if found.watching_since is not None:
+        window_s = min(window_s, max(int((found.now - found.watching_since).total_seconds()), 1))
     empty = dict.fromkeys(("session", "legacy", "foreign", "legacy_percent", "slope_per_day"))
     if not found.usage:
         why = "counting ended with `retire`" if found.is_contracted else "nothing was counted yet"
