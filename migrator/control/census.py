@@ -36,11 +36,16 @@ WITH terms AS (
   SELECT issuer, leeway_s * interval '1 s' AS leeway
   FROM unnest(CAST(:issuers AS text[]), CAST(:leeways AS float8[])) AS t (issuer, leeway_s)),
 open AS (
-  SELECT t.realm, t.subject, t.issuer, coalesce(t.client, '') AS client,
+  SELECT t.realm, t.subject, t.issuer, coalesce(t.client, seen.client, '') AS client,
     t.exp + coalesce(i.leeway, interval '0') AS ends_at, t.last_seen_at, t.percent_bucket AS bucket
   FROM {s}.legacy_tokens t
   LEFT JOIN terms i ON i.issuer = t.issuer
   LEFT JOIN {s}.sessions s ON s.id = t.session_id
+  -- A ledger seldom says which program holds a token; whoever showed it later does.
+  LEFT JOIN LATERAL (SELECT l.client FROM {s}.legacy_subjects l
+    WHERE t.client IS NULL AND l.realm = t.realm AND l.subject = t.subject
+      AND l.issuer = t.issuer AND l.max_exp = t.exp AND l.client <> ''
+    ORDER BY l.last_seen_at DESC LIMIT 1) seen ON true
   WHERE t.adopted_at IS NULL AND t.exp + coalesce(i.leeway, interval '0') > :now
     AND (t.session_id IS NULL OR (s.id IS NOT NULL AND s.revoked_at IS NULL
       AND (s.expires_at IS NULL OR s.expires_at > :now)))
@@ -116,7 +121,7 @@ class Census:
 
     @property
     def clients(self) -> str:
-        """The clients by name, the largest first."""
+        """The clients by name, the largest first, and last those without one."""
         shown = [f"{one.client or 'unknown client'} {one.subjects}" for one in self.groups[:4]]
         more = len(self.groups) - len(shown)
         return " · ".join(shown) + (f" · {more} more" if more > 0 else "")
@@ -240,10 +245,11 @@ def _census(
     found = [dict(row) for row in rows]
     totals = [row for row in found if row.pop("is_total")]
     total = totals[0]
+    groups = [Group(**row) for row in found if row["issuer"] is not None]
     return Census(
         subjects=total["subjects"],
         ends_at=total["ends_at"],
-        groups=tuple(Group(**row) for row in found if row["issuer"] is not None),
+        groups=tuple(sorted(groups, key=lambda group: not group.client)),
     )
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from migrator.control.status import gate_json, hit, place
 from migrator.control.status.screen import gate_line
-from migrator.control.words import count
+from migrator.control.words import counted
 from migrator.core.phases import Phase
 
 if TYPE_CHECKING:
@@ -94,16 +94,15 @@ def announced(settings: Settings, plan: Plan, who: str, losses: tuple[Loss, ...]
     lines = [f"{settings.environment} · {source} → {target} · by {who} · {epochs}"]
     lines += [f"  except {one.by}={one.value}: {one.phase}" for one in after.exceptions]
     if after.phase is Phase.RETIRED:
-        rows = ", ".join(f"{loss.table} ({count(loss.rows)} rows)" for loss in losses)
+        rows = ", ".join(f"{loss.table} ({counted(loss.rows, 'row')})" for loss in losses)
         lines += ["  IRREVERSIBLE: no command leads back from retired", f"  destroys {rows}"]
     elif plan.target.gated:
         lines.append("  reversible with `migrator rollback`: instant, 0 users affected")
     else:
         lines.append("  price: 0 users logged out; sessions handed out so far stay good")
     if plan.hit is not None:
-        lines.append(
-            f"  if you do this now: {count(plan.hit.subjects)} users refused {plan.hit.clients}"
-        )
+        users = counted(plan.hit.subjects, "user")
+        lines.append(f"  if you do this now: {users} refused {plan.hit.clients}".rstrip())
     lines += [gate_line(gate_json(gate, Phase.CUTOVER)) for gate in plan.gates]
     return "\n".join(lines)
 

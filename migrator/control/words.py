@@ -39,3 +39,8 @@ def age(moment: datetime | None, now: datetime) -> str:
 def count(number: int | None) -> str:
     """A number with its thousands apart."""
     return UNKNOWN if number is None else f"{number:,}".replace(",", " ")
+
+
+def counted(number: int | None, one: str) -> str:
+    """A number of things, with an s unless there is just one."""
+    return f"{count(number)} {one}" + ("" if number == 1 else "s")

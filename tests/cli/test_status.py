@@ -226,3 +226,30 @@ def test_an_unexpected_error_prints_an_id_and_no_secret(
     result = place.run("status", code=1)
     assert "internal." in result.stderr
     assert "geheim" not in result.stderr
+
+
+def test_traffic_says_for_how_long_it_was_watched(place: Deployment) -> None:
+    place.beat("n1")
+    place.execute("UPDATE migrator.nodes SET started_at = now() - interval '40 s'")
+    count(place, "session", 9)
+    assert 40 <= place.json("status")["traffic"]["window_s"] <= 60
+    assert " s, last counted" in place.run("status").stdout
+    place.execute("UPDATE migrator.nodes SET started_at = now() - interval '9 days'")
+    assert 82_800 <= place.json("status")["traffic"]["window_s"] <= 86_400
+
+
+def test_the_removal_horizon_is_shown_once_issuing_has_stopped(place: Deployment) -> None:
+    assert "REMOVAL" not in place.run("status").stdout
+    place.execute(
+        "INSERT INTO migrator.sessions (id, kind, realm, subject, expires_at, origin) VALUES"
+        " (gen_random_uuid(), 'session', 'users', 'ann', '2031-12-01T09:00Z', 'login')"
+    )
+    with place.nodes("n1", "n2"):
+        place.move("advance", "swap", "--percent", "10")
+        assert "REMOVAL" not in place.run("status").stdout
+        place.json("rollback")
+    text = place.run("status").stdout
+    assert "REMOVAL  the last session ends 2031-12-01 09:00:00Z" in text
+    fits(text)
+    place.execute("UPDATE migrator.sessions SET revoked_at = now()")
+    assert "REMOVAL  no session lives: the shim may go now" in place.run("status").stdout

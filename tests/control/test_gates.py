@@ -113,7 +113,7 @@ def test_a_long_token_seen_and_not_adopted_holds_the_horizon(place: Deployment) 
     assert found["if_cut_over"]["subjects"] == 1
     assert found["if_cut_over"]["clients"][0]["client"] == "bot"
     assert found["drain"]["bound"] == "exact"
-    assert "IF CUT   over now: 1 users bot 1" in place.run("status").stdout
+    assert "IF CUT   over now: 1 user bot 1" in place.run("status").stdout
 
 
 @pytest.mark.parametrize(
@@ -404,3 +404,104 @@ def test_the_database_counts_a_segment_as_the_gate_judges_it(place: Deployment, 
             scope=census.Scope(before=before, after=after),
         )
     assert seen.subjects == wanted
+
+
+def crowd(place: Deployment) -> None:
+    """Two subjects nobody can name a client of, and one bot that cannot adopt."""
+    place.put("drain", ago="3 hours")
+    place.beat("n1", "n2")
+    token(place, "ann", client=None)
+    token(place, "ben", client=None)
+    token(place, "robot-7", client="report-bot/1.0")
+
+
+def test_the_client_that_holds_the_horizon_is_named_first_and_in_full(place: Deployment) -> None:
+    crowd(place)
+    for command in (("gates", "cutover"), ("status",)):
+        text = place.run(*command, code=None).stdout
+        row = text.partition("✗ drain-horizon")[2].partition("\n  ✓")[0].partition("\nIF")[0]
+        assert "report-bot/1.0 1" in " ".join(row.split())
+        assert max(map(len, text.splitlines())) <= 100
+    assert "IF CUT   over now: 3 users report-bot/1.0 1 · unknown client 2" in text
+
+
+def test_a_refused_cutover_names_the_client_when_nobody_was_seen_of_late(
+    place: Deployment,
+) -> None:
+    crowd(place)
+    assert gate(place, "legacy-seen")["result"] == "pass"
+    result = place.run("cutover", "--all", "--confirm", "staging", code=3)
+    said = result.stderr.partition("gates.failed")[2]
+    assert "report-bot/1.0 1 · unknown client 2" in " ".join(said.split())
+    assert "legacy-seen" not in said
+
+
+def test_a_token_of_a_ledger_goes_by_the_client_that_showed_it(place: Deployment) -> None:
+    place.put("drain", ago="3 hours")
+    place.beat("n1", "n2")
+    fingerprint = token(place, "ann", client=None)
+    place.sight("ann", "ios/7.2")
+    place.execute(
+        "UPDATE migrator.legacy_subjects SET max_exp ="
+        " (SELECT exp FROM migrator.legacy_tokens WHERE fingerprint = %s)",
+        fingerprint,
+    )
+    assert "1 subject: ios/7.2 1" in gate(place, "drain-horizon")["detail"]
+
+
+def sunset(place: Deployment) -> datetime | None:
+    found: datetime | None = place.value("SELECT sunset_at FROM migrator.rollout")
+    return found
+
+
+@pytest.mark.parametrize("command", [("status",), ("gates", "cutover")])
+def test_sunset_follows_the_horizon_to_a_stragglers_exp_and_back(
+    place: Deployment, command: tuple[str, ...]
+) -> None:
+    place.put("drain", ago="3 hours")
+    place.beat("n1", "n2")
+    place.execute("UPDATE migrator.rollout SET sunset_at = drain_since + interval '1 s'")
+    fingerprint = token(place, "robot-7")
+    exp = place.value("SELECT max(exp) FROM migrator.legacy_tokens")
+    before = sunset(place)
+    place.run(*command, "--dry-run", code=None)
+    assert sunset(place) == before
+    place.run(*command, code=None)
+    assert sunset(place) == exp
+    place.execute(
+        "UPDATE migrator.legacy_tokens SET adopted_at = now() WHERE fingerprint = %s", fingerprint
+    )
+    place.run(*command, code=None)
+    announced = sunset(place)
+    assert announced is not None
+    assert announced < exp
+    assert announced >= place.value("SELECT drain_since FROM migrator.rollout")
+
+
+def test_no_sunset_is_announced_for_a_horizon_that_is_not_exact(
+    migrated: str, tmp_path: Path
+) -> None:
+    place = Deployment(migrated, tmp_path, lifetimes="")
+    place.put("drain", ago="3 hours")
+    place.beat("n1", "n2")
+    place.execute("UPDATE migrator.rollout SET sunset_at = now()")
+    place.run("status")
+    assert sunset(place) is None
+
+
+def test_a_sunset_that_the_operator_set_stays(place: Deployment) -> None:
+    place.put("swap")
+    with place.nodes("n1", "n2"):
+        place.move("advance", "drain", "--sunset", "2031-12-01T09:00+0000")
+        token(place, "robot-7")
+        place.run("status")
+        assert sunset(place) == datetime.fromisoformat("2031-12-01T09:00+00:00")
+
+
+def test_a_role_that_may_only_read_is_told_all_the_same(place: Deployment, tmp_path: Path) -> None:
+    place.put("drain", ago="3 hours")
+    place.beat("n1", "n2")
+    option = "options=-cdefault_transaction_read_only%3Don"
+    url = f"{place.url}{'&' if '?' in place.url else '?'}{option}"
+    assert Deployment(url, tmp_path).json("status")["drain"]["bound"] == "exact"
+    assert sunset(place) is None

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from migrator.control.gates.model import Gate
-from migrator.control.words import at, span
+from migrator.control.words import at, counted, span
 from migrator.core.phases import ORDER, Phase
 
 if TYPE_CHECKING:
@@ -93,7 +93,9 @@ def _judge_horizon(evidence: Evidence) -> tuple[Result, str]:
     found, opened = evidence.horizon, evidence.open
     if evidence.is_contracted:
         return "pass", "the rollout is retired"
-    named = f"{opened.subjects} subjects: {opened.clients}" if opened and opened.subjects else ""
+    named = ""
+    if opened and opened.subjects:
+        named = f"{counted(opened.subjects, 'subject')}: {opened.clients}"
     if found.stop.at is None:
         return "fail", found.why or "issuing has not stopped"
     if found.at is None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from migrator.control.census import Census
 from migrator.control.gates.model import Gate
-from migrator.control.words import span
+from migrator.control.words import counted, span
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -51,9 +51,12 @@ def legacy_seen(evidence: Evidence) -> Gate:
         and evidence.scope.concerns(line.issuer, line.client)
     ]
     if seen.subjects:
-        detail = f"{seen.subjects} subjects within {span(evidence.quiet)}: {seen.clients}"
+        subjects = counted(seen.subjects, "subject")
+        detail = f"{subjects} within {span(evidence.quiet)}: {seen.clients}"
     elif lines:
-        named = " · ".join(dict.fromkeys(line.client or "unknown client" for line in lines[:4]))
+        known = sorted(lines, key=lambda line: not line.client)
+        clients = list(dict.fromkeys(line.client or "unknown client" for line in known))
+        named = " · ".join(clients[:4])
         detail = f"within {span(evidence.quiet)}: {named}"
     else:
         detail = ""

@@ -7,9 +7,10 @@ and each problem ends with the command that addresses it.
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
-from migrator.control.words import UNKNOWN, age, at, count, span
+from migrator.control.words import UNKNOWN, age, at, count, counted, span
 from migrator.core.phases import ORDER
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ HEIGHT = 30
 _MARGIN = 9
 _MARKS = {"fail": "✗", "stale": "~", "inconclusive": "?", "pass": "✓"}
 _BAR = 20
+_MOST_BELOW = 2
 
 Report = dict[str, Any]
 
@@ -35,6 +37,7 @@ def screen(report: Report) -> str:
     lines += _nodes(report)
     lines += _traffic(report)
     lines += _drain(report)
+    lines += _removal(report)
     lines += _backfill(report)
     lines.append("")
     lines += _ready(report)
@@ -92,7 +95,7 @@ def _phase(report: Report) -> Iterator[str]:
         yield _row(
             "",
             "",
-            f"rollback → {back['to']}: instant, {count(back['cost_subjects'])} users affected",
+            f"rollback → {back['to']}: instant, {counted(back['cost_subjects'], 'user')} affected",
         )
     else:
         yield _row("", "", f"rollback: none, {back['why']}")
@@ -155,6 +158,19 @@ def _drain(report: Report) -> Iterator[str]:
         yield _row("", "", drain["why"])
 
 
+def _removal(report: Report) -> Iterator[str]:
+    """Once sessions were handed out and are issued no more: when nobody lives on one."""
+    last, at_rest = report["last_change"], report["phase"]["name"] == ORDER[0]
+    if last is None or not at_rest:
+        return
+    until, now = report["removal_horizon"], report["generated_at"]
+    if until is None:
+        yield _row("REMOVAL", "", report["unknown"]["removal_horizon"])
+        return
+    yield _row("REMOVAL", "", f"the last session ends {at(until)}  {span(until - now)} left")
+    yield _row("", "", "then the shim may go: migrator playbook show 35-rollback")
+
+
 def _backfill(report: Report) -> Iterator[str]:
     for job in report["backfill"][:3]:
         yield _row(
@@ -184,17 +200,27 @@ def _ready(report: Report) -> Iterator[str]:
     yield _row(ready["for"].upper(), "", f"{verdict}   {said}   migrator gates {ready['for']}")
     for gate in report["gates"]:
         if gate["result"] != "pass":
-            yield gate_line(gate)
+            yield from gate_line(gate).splitlines()
 
 
 def gate_line(gate: Mapping[str, Any]) -> str:
-    """One gate on one line: its mark, name, what it found and what to type."""
+    """One gate: its mark, name, what it found and what to type; what is long goes on below."""
     left = f"  {_MARKS[gate['result']]} {gate['id']:<17} "
     if gate["result"] == "pass":
         return _cut(left + gate["detail"], WIDTH)
     command = gate["command"]
     room = WIDTH - len(left) - len(command) - 2
-    return f"{left}{_cut(gate['detail'], room):<{room}}  {command}"
+    first, *more = wrap(gate["detail"], room, break_on_hyphens=False) or [""]
+    below = wrap(
+        " ".join(more),
+        WIDTH - len(left),
+        max_lines=_MOST_BELOW,
+        placeholder="…",
+        break_on_hyphens=False,
+    )
+    return "\n".join(
+        [f"{left}{first:<{room}}  {command}", *(" " * len(left) + one for one in below)]
+    )
 
 
 def _if_cut(report: Report) -> Iterator[str]:
@@ -206,7 +232,8 @@ def _if_cut(report: Report) -> Iterator[str]:
     )
     more = len(hit["clients"]) - 4
     tail = f" · {more} more" if more > 0 else ""
-    yield _row("IF CUT", "", f"over now: {count(hit['subjects'])} users {named}{tail}".rstrip())
+    users = counted(hit["subjects"], "user")
+    yield _row("IF CUT", "", f"over now: {users} {named}{tail}".rstrip())
 
 
 def _last(report: Report) -> Iterator[str]:

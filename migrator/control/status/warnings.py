@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from migrator.control.census import DAY
 from migrator.control.nodes import names
-from migrator.control.words import at, span
+from migrator.control.words import at, counted, span
 from migrator.core.phases import Phase
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def _all(found: Evidence) -> Iterator[tuple[str, str, str]]:
         text = f"clocks are off by more than {_SKEW_MS // 1000} s on {names(skewed)}"
         yield "nodes.clock_skew", text, "migrator nodes"
     if rollout.exceptions and rollout.phase is Phase.CUTOVER:
-        text = f"{len(rollout.exceptions)} exception(s) still live on legacy tokens"
+        text = f"still on legacy tokens: {counted(len(rollout.exceptions), 'exception')}"
         yield "rollout.exceptions", text, "migrator cutover --all"
     unclaimed = sum(
         line.day
@@ -50,13 +50,15 @@ def _all(found: Evidence) -> Iterator[tuple[str, str, str]]:
         if line.outcome.partition(":")[2] == "unknown_issuer"
     )
     if unclaimed:
+        verb = "fits" if unclaimed == 1 else "fit"
         text = (
-            f"{unclaimed} JWTs in a day fit no configured issuer: forged, or an issuer forgotten"
+            f"{counted(unclaimed, 'JWT')} in a day {verb} no configured issuer: "
+            "forged, or an issuer forgotten"
         )
         yield "issuers.unknown", text, "migrator inspect"
     routes = {line.client for line in found.usage or () if line.outcome.startswith("route:")}
     if routes and rollout.phase is Phase.OBSERVE:
-        text = f"the app answered 2xx on {len(routes)} route(s) where we would refuse"
+        text = f"the app answered 2xx on {counted(len(routes), 'route')} where we would refuse"
         yield "observe.routes", text, "migrator status --detail"
     if found.legacy_removed_at is not None and not found.is_contracted:
         yield (
