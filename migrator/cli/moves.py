@@ -274,18 +274,18 @@ def _emit(
 
 
 class _Waiting:
-    """Says how far the nodes are, whenever that changes."""
+    """Says how far the nodes are, whenever they have come further."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._said = ""
+        self._said = 0
 
     def __call__(self, seen: Acknowledged) -> None:
         fleet = seen.fleet
-        words = f"  acknowledged by {len(fleet.live) - len(fleet.waiting)} of {len(fleet.live)}"
-        if words != self._said:
-            self._said = words
-            self._context.talk(words)
+        acked = len(fleet.live) - len(fleet.waiting)
+        if acked > self._said:
+            self._said = acked
+            self._context.talk(f"  acknowledged by {acked} of {len(fleet.live)}")
 
 
 class _Gating:

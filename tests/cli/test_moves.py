@@ -359,7 +359,7 @@ def test_an_interrupted_wait_says_that_the_move_is_committed(place: Deployment) 
     )
     assert process.stderr is not None
     said = ""
-    while "acknowledged by" not in said:
+    while "committed epoch" not in said:
         line = process.stderr.readline()
         assert line, said
         said += line
@@ -379,3 +379,18 @@ def test_a_wrong_environment_is_told_before_anything_of_it_is_judged(place: Depl
     assert place.json(*move, code=3)["changed"] is False
     assert place.move(*move, code=3)["error"]["id"] == "gates.failed"
     assert state(place) == before
+
+
+def test_a_wait_says_each_step_of_the_nodes_once_and_nothing_of_none(place: Deployment) -> None:
+    place.put("swap")
+    place.beat(*NODES)
+    said = place.run("rollback", "--wait", "0.5", code=7).stderr
+    assert "acknowledged by" not in said
+    with place.nodes(*NODES):
+        said = (
+            place.run("rollback", code=3).stderr
+            + place.run("advance", "swap", "--percent", "5", "--confirm", "staging").stderr
+        )
+    steps = [line for line in said.splitlines() if "acknowledged by" in line]
+    assert steps[-1] == "  acknowledged by 2 of 2"
+    assert len(steps) == len(set(steps)) <= len(NODES)
