@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from migrator.cli.context import Context
+    from migrator.control.barred import Barred, Denied
     from migrator.control.changes import Expired
     from migrator.control.cutoff_rows import Cutoff
     from migrator.control.cutoffs import Cut
@@ -45,11 +46,48 @@ def whole(found: Whole) -> dict[str, object]:
     }
 
 
-def sessions(entries: Sequence[Entry], *, ended: bool) -> str:
-    """Two lines for each session."""
-    if not entries:
-        return "no sessions" if ended else "no living sessions (--ended shows those that are over)"
-    return "\n".join(_two_lines(entry) for entry in entries)
+def barred(found: Barred) -> dict[str, object]:
+    """What bars a subject's legacy tokens, in JSON; `by` null: not on record."""
+    names = (
+        "fingerprint",
+        "issuer",
+        "realm",
+        "client",
+        "purpose",
+        "iat",
+        "exp",
+        "at",
+        "why",
+        "by",
+    )
+    return {
+        "denied": [
+            {**{name: getattr(one, name) for name in names}, "until": one.until}
+            for one in found.denied
+        ],
+        "cutoffs": [cutoff(one) for one in found.cutoffs],
+    }
+
+
+def sessions(entries: Sequence[Entry], found: Barred, *, ended: bool) -> str:
+    """Two lines for each session, then what bars the subject's legacy tokens."""
+    none = "no sessions" if ended else "no living sessions (--ended shows those that are over)"
+    lines = [_two_lines(entry) for entry in entries] or [none]
+    lines += [_denial(one) for one in found.denied]
+    lines += [
+        f"legacy tokens refused by cutoff {one.id}, set {at(one.created_at)}\n"
+        f"    {_cutoff_words(one)}"
+        for one in found.cutoffs
+    ]
+    return "\n".join(lines)
+
+
+def _denial(one: Denied) -> str:
+    return (
+        f"{one.purpose} JWT {one.fingerprint}… of {one.issuer}, exp {at(one.exp)}  "
+        f"{_short(one.client or '')}".rstrip()
+        + f"\n    denied {at(one.at)}  {_short(one.why)}, by {_short(one.by or 'unknown')}"
+    )
 
 
 def page(found: Whole) -> str:

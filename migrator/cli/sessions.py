@@ -10,7 +10,7 @@ import click
 from migrator.cli import parameters, screens
 from migrator.cli.context import Context, pass_context
 from migrator.cli.desk import seated, stdin_bytes
-from migrator.control import changes, endings, pasted, reach, roster
+from migrator.control import barred, changes, endings, pasted, reach, roster
 
 
 @click.group()
@@ -31,9 +31,17 @@ def list_(context: Context, subject: str, realm: str | None, ended: bool) -> Non
         entries = roster.listed(
             connection, home, subject, realm=realm, ended=ended, idle=settings.sessions.idle
         )
-    result = {"subject": subject, "realm": realm, "sessions": list(map(screens.session, entries))}
+        found = barred.listed(connection, home, subject, realm=realm) if ended else barred.Barred()
+    result = {
+        "subject": subject,
+        "realm": realm,
+        "sessions": list(map(screens.session, entries)),
+        **screens.barred(found),
+    }
     context.emit(
-        result, lambda: screens.sessions(entries, ended=ended), schema="migrator.sessions/1"
+        result,
+        lambda: screens.sessions(entries, found, ended=ended),
+        schema="migrator.sessions/1",
     )
 
 

@@ -518,3 +518,31 @@ def test_a_database_without_our_tables_is_unfit_not_an_error(
 def test_a_database_that_is_down_is_exit_11(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DB", "postgresql://nobody@127.0.0.1:1/none")
     place.run("revoke-subject", "ada", "--confirm", "staging", code=11)
+
+
+def test_list_ended_tells_a_denied_token_that_was_never_swapped(place: Place) -> None:
+    credential = refresh_jwt()
+    place.run("sessions", "revoke", "--stdin", "--reason", "lost phone", stdin=credential)
+    assert place.json("sessions", "list", "ada")["denied"] == []
+    found = place.json("sessions", "list", "ada", "--ended")
+    (denied,) = found["denied"]
+    assert (found["sessions"], denied["why"], denied["purpose"]) == ([], "lost phone", "refresh")
+    assert credential not in json.dumps(found)
+    text = place.run("sessions", "list", "ada", "--ended")
+    assert "denied 20" in text
+    assert "lost phone, by unknown" in text
+    assert denied["by"] is None
+    assert max(map(len, text.splitlines())) <= 100
+    assert place.json("sessions", "list", "bob", "--ended")["denied"] == []
+    assert place.json("sessions", "list", "ada", "--ended", "--realm", "x")["denied"] == []
+
+
+def test_list_ended_tells_the_cutoff_of_a_subject_without_a_session(place: Place) -> None:
+    args = ("revoke-subject", "ada", "--realm", "users", "--reason", "fraud")
+    place.run(*args, "--confirm", "staging")
+    (cut,) = place.json("sessions", "list", "ada", "--ended")["cutoffs"]
+    assert (cut["reason"], cut["by"], cut["subject"]) == ("fraud", "dana", "ada")
+    text = place.run("sessions", "list", "ada", "--ended")
+    assert "fraud, by dana" in text
+    assert max(map(len, text.splitlines())) <= 100
+    assert place.json("sessions", "list", "bob", "--ended")["cutoffs"] == []
