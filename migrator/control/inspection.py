@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 Kind: TypeAlias = Literal["legacy", "session", "foreign", "wrong", "jwe", "garbage"]
 
 _FETCH_S: Final = 3.0  # a key set is fetched in the background; a command may wait for it
+# What Postgres calls tables, or a schema, that nobody made yet.
+_NOT_THERE: Final = ("UndefinedTable", "InvalidSchemaName")
 _PURPOSES: Final[tuple[Purpose, ...]] = ("access", "refresh")
 
 
@@ -231,7 +233,7 @@ def _ours(token: bytes, app: Sessions, *, at: datetime, unknown: dict[str, str])
     try:
         verdict = run(app.judge_session(token))
     except Unavailable as error:
-        return Inspection(kind="session", unknown={**unknown, "verified": str(error)}, at=at)
+        return Inspection(kind="session", unknown={**unknown, "verified": _why(error)}, at=at)
     if isinstance(verdict, Refused):
         outcomes = tuple(
             Outcome(phase=phase, verdict="refused", why=str(verdict.reason)) for phase in Phase
@@ -294,7 +296,7 @@ def _case(
         try:
             fault = run(app.fault_of(run(app.store.check(claims)), claims))
         except Unavailable as error:
-            unknown["fault"] = str(error)
+            unknown["fault"] = _why(error)
     return Case(
         purpose=claims.purpose,
         fault=fault,
@@ -324,5 +326,11 @@ def _rollout(app: Sessions | None, unknown: dict[str, str]) -> Rollout | None:
     try:
         return None if app is None else run(app.store.rollout())
     except Unavailable as error:
-        unknown["now"] = str(error)
+        unknown["now"] = _why(error)
         return None
+
+
+def _why(error: Unavailable) -> str:
+    """Why the store gave no answer; before `db upgrade` that is no fault of Postgres."""
+    absent = any(name in error.why for name in _NOT_THERE)
+    return "the tables are not there yet: migrator db upgrade" if absent else str(error)

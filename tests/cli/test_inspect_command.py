@@ -256,3 +256,13 @@ def test_the_command_itself_runs(tmp_path: Path) -> None:
         env={name: value for name, value in os.environ.items() if "MIGRATOR" not in name},
     )
     assert b"a JWT" in done.stdout
+
+
+def test_before_the_tables_are_made_it_says_just_that(
+    inspect: Inspect, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DB", database)
+    for credential in (token(), "sess_" + "0" * 49):
+        unknown = inspect(credential)["unknown"]
+        assert unknown["now"] == "the tables are not there yet: migrator db upgrade"
+        assert "UndefinedTable" not in json.dumps(unknown)
