@@ -162,7 +162,30 @@ def _steps(plan: scaffold.Plan, recorded: bool) -> tuple[str, ...]:  # noqa: FBT
         steps.append(f"take {SWAP_KEY_FILE} to every node, and never into version control")
     if not recorded:
         steps.append("migrator db upgrade, then migrator init --record")
-    return (*steps, "migrator doctor", "set expected_nodes, and the [routes] of login and refresh")
+    return (
+        *steps,
+        *_gaps(plan),
+        "migrator doctor",
+        "set expected_nodes, and the [routes] of login and refresh",
+    )
+
+
+def _gaps(plan: scaffold.Plan) -> list[str]:
+    """What no sample tells all of, and the drain cannot do without."""
+    defaults = PRESETS[plan.preset].defaults if plan.preset else {}
+    told = {"lifetime": plan.guess.lifetime, "refresh_lifetime": plan.guess.refresh_lifetime}
+    unset = [name for name, value in told.items() if not (value or defaults.get(name))]
+    rules = defaults.get("purpose")
+    steps = []
+    if unset:
+        steps.append(
+            f"set {' and '.join(unset)} as the signer gives them: else the drain has no horizon"
+        )
+    if not (isinstance(rules, Mapping) and "refresh" in rules):
+        steps.append(
+            "say in [issuers.purpose] refresh what tells a refresh token, if there are any"
+        )
+    return steps
 
 
 def _env_of(reference: str | None) -> str | None:

@@ -98,7 +98,8 @@ def _issuer(plan: Plan) -> list[str]:
     rules = defaults.get("purpose")
     if guess.require and not (isinstance(rules, Mapping) and "require" in rules):
         lines.append(f"require = {_toml(dict(guess.require))}")
-    lines.append('# require = { token_type = "access" }')
+    else:
+        lines.append('# require = { token_type = "access" }')
     lines.append('# refresh = { token_type = "refresh" }')
     return lines
 

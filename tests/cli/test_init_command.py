@@ -248,3 +248,24 @@ def test_the_ids_are_recorded_afterwards_too(
     with psycopg.connect(migrated.replace("+psycopg", "")) as connection:
         row = connection.execute("SELECT issuers FROM migrator.rollout").fetchone()
     assert row == ({"a1": "web"},)
+
+
+def test_one_require_line_and_what_is_left_to_be_said(init: Init) -> None:
+    found = init("--environment", "prod", stdin=sample(token_type="access", user_id=7, sub=None))
+    text = Path("migrator.toml").read_text()
+    assert text.count("require = ") <= 1
+    steps = " ".join(found["next"])
+    assert "migrator init --record" in steps
+    assert "refresh_lifetime" in steps
+    assert init("--algorithm", "HS256", "--force")["next"]
+    assert Path("migrator.toml").read_text().count("require = ") == 1
+    assert "set lifetime and refresh_lifetime" in " ".join(
+        init("--algorithm", "HS256", "--force")["next"]
+    )
+    assert "[issuers.purpose] refresh" in " ".join(init("--algorithm", "HS256", "--force")["next"])
+
+
+def test_a_rule_that_the_sample_told_is_written_once(init: Init) -> None:
+    init("--environment", "prod", stdin=sample(token_use="access"))
+    assert Path("migrator.toml").read_text().count("require = ") == 1
+    assert loaded().issuers[0].purpose.require == {"token_use": "access"}
