@@ -202,3 +202,11 @@ def test_its_text_fits_a_screen(doctor: Doctor) -> None:
     text = click.testing.CliRunner().invoke(main, ["doctor"]).output
     assert max(map(len, text.splitlines())) <= 100
     assert "ok    " in text
+
+
+def test_no_issuer_is_missed_once_retired(doctor: Doctor, migrated: str) -> None:
+    Path("migrator.toml").write_text(CONFIG.partition("[[issuers]]")[0])
+    assert "migrator init" in doctor()["issuers.none"]["do"]
+    sql(migrated, "UPDATE migrator.rollout SET phase = 'retired', legacy_removed_at = now()")
+    found = doctor()["issuers.none"]
+    assert (found["level"], found["do"]) == ("ok", None)

@@ -26,7 +26,7 @@ def diagnose(settings: Settings, *, prepare: Prepare) -> list[Finding]:
     """
     return [
         Finding("settings", "ok", f"settings load: {settings.environment}, {settings.app}"),
-        *wired.looks_at_settings(settings),
+        *wired.looks_at_settings(settings, is_retired=database.is_retired(settings)),
         *keys.looks(settings, prepare),
         *database.looks(settings),
         *cache.looks(settings),

@@ -48,6 +48,17 @@ def looks(settings: Settings) -> list[Finding]:
     return found
 
 
+def is_retired(settings: Settings) -> bool:
+    """Whether `retire` marked the rollout; False where that cannot be told."""
+    try:
+        with reach.reached(
+            settings.database.url.get_secret_value(), settings.database.schema
+        ) as connection:
+            return not roster.has_legacy(connection, settings.database.schema)
+    except Stopped:
+        return False
+
+
 def _server(connection: Connection) -> list[Finding]:
     row = connection.execute(
         text(

@@ -15,13 +15,17 @@ if TYPE_CHECKING:
 _LEAST_PYJWT: Final = (2, 14)
 
 
-def looks_at_settings(settings: Settings) -> list[Finding]:
-    """What can only be missed by looking at the settings alone."""
+def looks_at_settings(settings: Settings, *, is_retired: bool) -> list[Finding]:
+    """What can be missed by looking at the settings alone; `is_retired`: no issuer is needed."""
     found = []
     if settings.issuers and not settings.swap.keys:  # without issuers nothing is swapped
         problem = no_swap_key()
         found.append(Finding(problem.id, "fail", f"{problem.what}: {problem.why}", problem.do))
-    if not settings.issuers:
+    if not settings.issuers and is_retired:
+        found.append(
+            Finding("issuers.none", "ok", "no issuer is configured; retired, none needed")
+        )
+    elif not settings.issuers:
         text = "no issuer is configured: no legacy token will be swapped"
         found.append(Finding("issuers.none", "warn", text, "migrator init, with a sample JWT"))
     if settings.expected_nodes is None:
