@@ -26,7 +26,7 @@ from migrator.core.tokens import SECRET_BYTES
 from migrator.core.usage import Usage
 from migrator.pulse import NoHints, Pulse, Rhythm
 from migrator.settings import Settings, no_swap_key
-from migrator.stores.drivers import AsyncDriver, BlockingDriver
+from migrator.stores.drivers import AsyncDriver, BlockingDriver, conninfo
 from migrator.stores.feed import Carrying, Feed
 from migrator.stores.hints import Hints
 from migrator.stores.keys import KeySource, key_ring
@@ -328,7 +328,10 @@ def _hints(url: str, namespace: str, stop: threading.Event) -> Hints:
 
 def _namespace(settings: Settings) -> str:
     return namespace_of(
-        environment=settings.environment, app=settings.app, schema=settings.database.schema
+        environment=settings.environment,
+        app=settings.app,
+        database=str(conninfo(settings.database.url.get_secret_value()).get("dbname", "")),
+        schema=settings.database.schema,
     )
 
 

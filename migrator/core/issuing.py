@@ -15,7 +15,6 @@ from uuid import UUID
 
 from migrator.core import facts, tokens, verdicts
 from migrator.core.errors import Refused, Unavailable
-from migrator.core.interfaces import Found
 from migrator.core.legacy import Legacy
 from migrator.core.lookalike import as_signed
 from migrator.core.phases import RULES, Phase, bucket_of
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     from migrator.core.claims import Claims, Purpose
-    from migrator.core.interfaces import Ended
+    from migrator.core.interfaces import Ended, Found
     from migrator.core.phases import Rule
 
 Jwts: TypeAlias = str | Mapping[str, object]
@@ -95,8 +94,6 @@ class Issuing(Swapping):
         token = tokens.mint(prefix, self.secret())
         ended = await self.store.create(session, tokens.digest(token), cap=cap)
         await self._settle(ended)
-        digest = tokens.digest(token)
-        await self.cache.fill(Found(digest=digest, session=session, read_at=session.created_at))
         self.usage.count(None, session.client, "issued:session")
         return Issued(token.decode("ascii"), "session", session.expires_at)
 

@@ -95,9 +95,7 @@ class Swapping(Flow):
             hand_out=self.token_of(standing, claims) if swaps else None,
             notice=_notice(rule, rollout),
         )
-        found = self._remember_legacy(credential.value, standing, claims, client, verdict, mark)
-        if swaps and found is not None:
-            await self.cache.fill(found)
+        self._remember_legacy(credential.value, standing, claims, client, verdict, mark)
         return verdict
 
     async def _is_refresh(self, credential: Credential, candidates: tuple[Issuer, ...]) -> bool:
@@ -240,13 +238,13 @@ class Swapping(Flow):
         client: str | None,
         verdict: Admitted,
         mark: Mark,
-    ) -> Found | None:
+    ) -> None:
         about: tuple[About, ...] = (
             ("subject", claims.realm, claims.subject),
             ("issuer", claims.issuer),
             ("kid", claims.issuer, claims.kid or ""),
         )
-        session, digest, found = standing.session, standing.digest, None
+        session, digest = standing.session, standing.digest
         if session is not None and digest is not None:
             about = (digest, *about)
             as_session = Principal(
@@ -275,7 +273,6 @@ class Swapping(Flow):
             claims=claims,
         )
         self.recent.fill(tokens.digest(presented), entry, mark)
-        return found
 
     def _target(
         self, found: Found, verdict: Admitted, about: tuple[About, ...], mark: Mark

@@ -47,9 +47,14 @@ _HINT_KINDS: Final = 100  # a hint is a nudge; the feed itself says everything
 _T = TypeVar("_T")
 
 
-def namespace_of(*, environment: str, app: str, schema: str) -> str:
-    """What every key of one deployment begins with; two deployments never share one."""
-    return ":".join(("migrator", *(quote(part, safe="") for part in (environment, app, schema))))
+def namespace_of(*, environment: str, app: str, database: str, schema: str) -> str:
+    """What every key of one deployment begins with; two deployments never share one.
+
+    Args:
+        database: by name. Its address is left out: nodes may go different ways to one database.
+    """
+    parts = (environment, app, database, schema)
+    return ":".join(("migrator", *(quote(part, safe="") for part in parts)))
 
 
 class _Keys:

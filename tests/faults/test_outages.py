@@ -72,8 +72,8 @@ def test_p4_with_postgres_killed_cached_sessions_are_answered_and_nobody_is_refu
     up: Deployment,
 ) -> None:
     _, uncached = up.swapped("uncached")
-    up.redis.flush()
     _, cached = up.swapped("cached")
+    up.cache(cached)
     up.postgres.kill()
     time.sleep(BUDGET_S)  # memory's trust is over: from here on the cache has to answer
     for _ in range(20):
@@ -92,6 +92,7 @@ def test_p4_with_postgres_killed_cached_sessions_are_answered_and_nobody_is_refu
 def test_p4_with_postgres_frozen_cached_sessions_are_answered(up: Deployment) -> None:
     """One request may wait the budget out, before the pulse knows that nobody can be asked."""
     _, cached = up.swapped("cached")
+    up.cache(cached)
     up.postgres.pause()
     time.sleep(BUDGET_S)
     took = []

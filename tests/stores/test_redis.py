@@ -141,16 +141,17 @@ def test_two_deployments_on_one_redis_never_share_a_key(make: Make, redis_url: s
 
 def test_names_with_separators_in_them_make_different_namespaces() -> None:
     named = {
-        namespace_of(environment=environment, app=app, schema=schema)
-        for environment, app, schema in [
-            ("a:b", "c", "d"),
-            ("a", "b:c", "d"),
-            ("a", "b", "c:d"),
-            ("a%3Ab", "c", "d"),
-            ("{a}", "b", "c"),
+        namespace_of(environment=environment, app=app, database=database, schema=schema)
+        for environment, app, database, schema in [
+            ("a:b", "c", "d", "e"),
+            ("a", "b:c", "d", "e"),
+            ("a", "b", "c:d", "e"),
+            ("a", "b", "c", "d:e"),
+            ("a%3Ab", "c", "d", "e"),
+            ("{a}", "b", "c", "d"),
         ]
     }
-    assert len(named) == 5
+    assert len(named) == 6
     assert not any("{" in name for name in named)  # a hash tag would put all keys on one node
 
 
