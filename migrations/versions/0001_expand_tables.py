@@ -238,6 +238,7 @@ def _legacy(schema: str) -> None:
         words("family", null=True),
         at("until"),
         words("reason"),
+        words("created_by", null=True),
         sa.CheckConstraint("num_nonnulls(jti, fingerprint, family) = 1", name="denials_one_check"),
         sa.CheckConstraint("octet_length(fingerprint) = 32", name="denials_fingerprint_check"),
         sa.UniqueConstraint("issuer", "jti", name="denials_jti_key"),

@@ -28,7 +28,7 @@ class Denied:
 
     Args:
         at: when it was denied; why: the reason given then.
-        by: who, as far as a session that ended with it tells; else None: it is not on record.
+        by: who denied it; None: a ledger did.
         until: how long the denial is kept; None: for ever.
     """
 
@@ -59,10 +59,9 @@ def listed(connection: Connection, schema: str, subject: str, *, realm: str | No
         return Barred()
     named = tables.in_schema(schema).tables
     token, denial = named[f"{schema}.legacy_tokens"], named[f"{schema}.denials"]
-    session = named[f"{schema}.sessions"]
     # A family's own denial stands beside that of the token: the first of them says when and why.
     query = (
-        select(token, denial.c.created_at, denial.c.reason, denial.c.until, session.c.revoked_by)
+        select(token, denial.c.created_at, denial.c.reason, denial.c.until, denial.c.created_by)
         .join(
             denial,
             or_(
@@ -70,10 +69,6 @@ def listed(connection: Connection, schema: str, subject: str, *, realm: str | No
                 and_(denial.c.issuer == token.c.issuer, denial.c.jti == token.c.jti),
                 and_(denial.c.issuer == token.c.issuer, denial.c.family == token.c.family),
             ),
-        )
-        .outerjoin(
-            session,
-            and_(session.c.id == token.c.session_id, session.c.revoked_reason == denial.c.reason),
         )
         .where(token.c.subject == subject)
         .order_by(denial.c.id.desc())
@@ -91,7 +86,7 @@ def listed(connection: Connection, schema: str, subject: str, *, realm: str | No
             exp=row.exp,
             at=row.created_at,
             why=row.reason,
-            by=row.revoked_by,
+            by=row.created_by,
             until=row.until,
         )
         for row in connection.execute(query)

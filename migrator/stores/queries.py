@@ -191,8 +191,8 @@ WITH named AS (SELECT %(session_id)s::uuid AS id), {_END} {_FED}"""
 # What may still come of the family is denied: a family is only ever ended whole.
 DENY_FAMILY = """
 WITH denied AS (
-  INSERT INTO {s}.denials (issuer, family, until, reason)
-  SELECT t.issuer, t.family, NULL, %(reason)s FROM {s}.legacy_tokens t
+  INSERT INTO {s}.denials (issuer, family, until, reason, created_by)
+  SELECT t.issuer, t.family, NULL, %(reason)s, %(by)s FROM {s}.legacy_tokens t
   WHERE t.session_id = %(session_id)s AND t.family IS NOT NULL
   ON CONFLICT DO NOTHING RETURNING issuer, family)
 INSERT INTO {s}.feed (kind, key) SELECT 'legacy', issuer FROM denied"""
@@ -208,12 +208,12 @@ named AS (
 
 DENY_TOKEN = """
 WITH denied AS (
-  INSERT INTO {s}.denials (issuer, fingerprint, until, reason)
-  VALUES (%(issuer)s, %(fingerprint)s, %(keep_until)s, %(reason)s)
+  INSERT INTO {s}.denials (issuer, fingerprint, until, reason, created_by)
+  VALUES (%(issuer)s, %(fingerprint)s, %(keep_until)s, %(reason)s, %(by)s)
   ON CONFLICT (fingerprint) DO NOTHING RETURNING 1),
 family AS (
-  INSERT INTO {s}.denials (issuer, family, until, reason)
-  SELECT %(issuer)s, %(family)s, NULL, %(reason)s WHERE %(family)s::text IS NOT NULL
+  INSERT INTO {s}.denials (issuer, family, until, reason, created_by)
+  SELECT %(issuer)s, %(family)s, NULL, %(reason)s, %(by)s WHERE %(family)s::text IS NOT NULL
   ON CONFLICT DO NOTHING RETURNING 1),
 -- A row of its own, for the drain horizon: what is denied is not out there any more.
 known AS (

@@ -44,6 +44,8 @@ TOMBSTONE_MS: Final = 120_000  # twice the longest life of an entry
 _AT_ONCE: Final = 500  # tombstones in one pipeline: some 60 KB
 _HINT_KINDS: Final = 100  # a hint is a nudge; the feed itself says everything
 
+_CLOSE_S: Final = 1.0  # for every connection of a cluster; no request waits for it
+
 _T = TypeVar("_T")
 
 
@@ -328,7 +330,6 @@ class AsyncRedis:
                 async_client(
                     self._address, budget_s=self._budget_s, connections=self._connections
                 ),
-                self._budget_s,
                 asyncio.Semaphore(self._connections),
             )
             await held.watch(lambda: self._clients.pop(loop, None))
@@ -348,12 +349,11 @@ class _OfLoop:
     and never asked for a second value, is told.
     """
 
-    __slots__ = ("_budget_s", "_waiting", "client", "room")
+    __slots__ = ("_waiting", "client", "room")
 
-    def __init__(self, client: AsyncClient, budget_s: float, room: asyncio.Semaphore) -> None:
+    def __init__(self, client: AsyncClient, room: asyncio.Semaphore) -> None:
         self.client = client
         self.room = room
-        self._budget_s = budget_s
         self._waiting: AsyncGenerator[None, None] | None = None
 
     async def watch(self, forget: Callable[[], object]) -> None:
@@ -372,7 +372,7 @@ class _OfLoop:
         finally:
             forget()
             with suppress(Exception):
-                async with asyncio.timeout(self._budget_s):
+                async with asyncio.timeout(_CLOSE_S):
                     await redis_clients.aclose(self.client)
 
 

@@ -257,6 +257,7 @@ denials = Table(
     _text("family", null=True),
     _at("until"),  # null: for ever
     _text("reason"),
+    _text("created_by", null=True),  # null: a ledger said so
     CheckConstraint("num_nonnulls(jti, fingerprint, family) = 1", name="denials_one_check"),
     CheckConstraint("octet_length(fingerprint) = 32", name="denials_fingerprint_check"),
     # Whole, not partial: nulls do not collide, and ON CONFLICT needs no WHERE.

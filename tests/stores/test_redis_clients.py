@@ -64,13 +64,16 @@ def works(url: str) -> None:
     _works(blocking, drive)
     blocking.close()
     with asyncio.Runner() as runner:
-        _works(AsyncRedis(url, namespace=uuid.uuid4().hex, budget_s=BUDGET_S), runner.run)
+        asking = AsyncRedis(url, namespace=uuid.uuid4().hex, budget_s=BUDGET_S)
+        _works(asking, runner.run)
+        runner.run(asking.aclose())
         teller = AsyncRedis(url, namespace="t", budget_s=BUDGET_S)
         hints = Hints(url, namespace="t", stop=threading.Event(), budget_s=BUDGET_S)
         hints.wait(0.05)
         runner.run(teller.hint([("session", "00")]))
         assert hints.wait(5)
         hints.close()
+        runner.run(teller.aclose())
 
 
 def _works(
