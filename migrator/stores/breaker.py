@@ -2,7 +2,7 @@
 
 It knows nothing of Redis: who asks it says what went wrong. Three failures in a row open it for a
 second; then one probe at a time is let through, and each probe that fails doubles the pause, up to
-ten seconds. So a frozen Redis costs three timeouts and then one now and again, not one a request.
+two seconds. So a frozen Redis costs three timeouts and then one now and again, not one a request.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from typing import Final
 
 FAILURES: Final = 3  # in a row: one lost packet is not an outage
 FIRST_PAUSE_S: Final = 1.0
-LONGEST_PAUSE_S: Final = 10.0
+# Short, since Postgres may be the next to die, and then the cache is all there is.
+LONGEST_PAUSE_S: Final = 2.0
 
 
 class Breaker:

@@ -16,6 +16,7 @@ from migrator import wiring
 from migrator.core.errors import Unavailable
 from migrator.core.presented import Credential, Presented
 from migrator.core.verdicts import Admitted
+from migrator.stores.breaker import LONGEST_PAUSE_S
 from tests.faults.deployment import Deployment, deployment
 from tests.faults.nodes import present
 from tests.rig import sign
@@ -74,6 +75,7 @@ def test_p4_with_postgres_killed_cached_sessions_are_answered_and_nobody_is_refu
     _, uncached = up.swapped("uncached")
     _, cached = up.swapped("cached")
     up.cache(cached)
+    time.sleep(LONGEST_PAUSE_S)  # the node may have met Redis dead, in the test before
     up.postgres.kill()
     time.sleep(BUDGET_S)  # memory's trust is over: from here on the cache has to answer
     for _ in range(20):

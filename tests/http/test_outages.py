@@ -80,7 +80,7 @@ def is_ann(answers: list[Answer]) -> bool:
 
 
 def test_postgres_killed_is_no_logout(house: House) -> None:
-    # The first of these tests: a process leaves Redis alone for up to 10 s after it met it dead.
+    # The first of these tests: a process leaves Redis alone for up to 2 s after it met it dead.
     known, unknown = logged_in(house.server.deployment), logged_in(house.server.deployment)
     assert is_ann(house.everywhere(known))  # read from Postgres, so it is in Redis now
     fresh = sign("ann")

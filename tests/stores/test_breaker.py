@@ -75,7 +75,7 @@ def test_each_probe_that_fails_doubles_the_pause_up_to_a_limit(
             clock.now += 0.25
         pauses.append(clock.now - start)
         breaker.failed()
-    assert pauses == [1, 2, 4, 8, LONGEST_PAUSE_S, LONGEST_PAUSE_S]
+    assert pauses == [FIRST_PAUSE_S, *[LONGEST_PAUSE_S] * 5]
 
 
 def test_a_straggler_sent_before_it_opened_does_not_lengthen_the_pause(
