@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,6 +23,10 @@ import redis
 from migrator.cli.demo.binaries import postgres_bin
 from migrator.cli.demo.databases import create_database, drop_database
 from migrator.cli.demo.servers import Postgres, Redis, embedded_postgres, embedded_redis
+
+# A shell's background job ignores Ctrl-C, and hands that on to what it starts: tests that
+# interrupt a command must not depend on how they themselves were started.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _numbers = itertools.count(1)
 _run = uuid.uuid4().hex[:8]  # apart from other runs on the same system server
