@@ -203,12 +203,23 @@ def terms_of(settings: Settings) -> Terms:
 
 
 def rolling_of(settings: Settings) -> dict[str, timedelta]:
-    """The lifetime of each new refresh token, of the realms whose issuer rotates them."""
-    return {
-        issuer.realm: issuer.refresh_lifetime
-        for issuer in settings.issuers
-        if issuer.rotates_refresh and issuer.refresh_lifetime is not None
+    """The lifetime of each new refresh token, of the realms all of whose issuers rotate them.
+
+    A session does not name its issuer, so one that does not rotate speaks for its whole realm:
+    else its sessions would outlive its refresh tokens (P3).
+    """
+    lifetimes: dict[str, list[timedelta | None]] = {}
+    for issuer in settings.issuers:
+        if issuer.refresh_lifetime is None and not issuer.purpose.refresh:
+            continue  # it has no refresh tokens
+        rolling = issuer.refresh_lifetime if issuer.rotates_refresh else None
+        lifetimes.setdefault(issuer.realm, []).append(rolling)
+    all_rolling = {
+        realm: [one for one in of if one is not None]
+        for realm, of in lifetimes.items()
+        if None not in of
     }
+    return {realm: min(of) for realm, of in all_rolling.items()}
 
 
 def verifier_of(settings: Settings) -> legacy.Verifier:

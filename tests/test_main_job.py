@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -321,3 +322,16 @@ def test_in_observe_a_refresh_goes_on_while_our_store_is_away(
     assert sessions.exchange(refresh + "=", legacy=lambda: "jwt").token == "jwt"
     assert show(gate, sign("ann")) == Passed()
     wiring.stop()
+
+
+def test_one_issuer_that_does_not_rotate_keeps_its_realm_from_being_carried_on() -> None:
+    """P3: a session does not say which of them it came from."""
+    rotating = {**ISSUER, "rotates_refresh": True, "refresh_lifetime": "2d"}
+    other = {**ISSUER, "id": "b2", "name": "other", "keys": [secrets.token_hex(32)]}
+    rig = Rig("postgresql://127.0.0.1/none")
+    for issuer in (rotating, other):
+        issuer["realm"] = "users"
+    alone = rig.settings(issuers=[{**rotating, "issuer": "one"}])
+    both = rig.settings(issuers=[{**rotating, "issuer": "one"}, {**other, "issuer": "two"}])
+    assert wiring.rolling_of(alone) == {"users": timedelta(days=2)}
+    assert wiring.rolling_of(both) == {}

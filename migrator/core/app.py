@@ -63,6 +63,8 @@ class Sessions(Issuing):
         """What the refresh route answers: a session in the refresh token's place, or `legacy()`.
 
         A session token presented there is answered with itself, for any number of racing tabs.
+        Where the app still decides (`observe`), `legacy()` is called for tokens that we could not
+        verify too: it must go on verifying, as it did before.
 
         Raises:
             Refused: the token does not hold; `.reason` says why.
@@ -74,7 +76,8 @@ class Sessions(Issuing):
         """Log out: end the session, its family and its legacy token. Returns how many ended.
 
         Nothing admits them after this returned in this process, nor anywhere past the stated
-        bound.
+        bound. Pass what the client presented, or `principal.session.id`: an id is no secret, so
+        never pass one on that a client sent without checking whose it is.
         """
         return run(self._end(token_or_id, reason="logout", by=_APP))
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 # Clients name themselves (User-Agent), so whoever wants can invent names; more than these count
 # as one.
 MOST_TALLIES = 2_000
+QUIET_TAKES = 180  # a second apart
 MOST_SUBJECTS = 200_000
 OTHER = "(other)"
 
@@ -60,6 +61,7 @@ class Usage:
 
     __slots__ = (
         "_flushed",
+        "_quiet",
         "_sightings",
         "_tallies",
         "issued_horizon",
@@ -70,6 +72,7 @@ class Usage:
     def __init__(self) -> None:
         self._tallies: dict[What, Tally] = {}
         self._flushed: dict[What, int] = {}
+        self._quiet: dict[What, int] = {}
         self._sightings: dict[tuple[str, str, str, str], Sighting] = {}
         self.routes: dict[tuple[str, str], int] = {}
         self.last_issued_at: datetime | None = None
@@ -117,7 +120,18 @@ class Usage:
             if new > 0:
                 taken.append((what, new))
                 self._flushed[what] = self._flushed.get(what, 0) + new
+                self._quiet.pop(what, None)
+            else:
+                self._forget_in_time(what)
         return taken
+
+    def _forget_in_time(self, what: What) -> None:
+        # Names that clients made up must not keep the real ones out for ever. What memory may
+        # still bump lives a minute; this is three at the least.
+        self._quiet[what] = self._quiet.get(what, 0) + 1
+        if self._quiet[what] > QUIET_TAKES:
+            for kept in (self._tallies, self._flushed, self._quiet):
+                kept.pop(what, None)
 
     def give_back(self, taken: Iterable[tuple[What, int]]) -> None:
         """Undo a take whose flush failed."""
@@ -142,6 +156,7 @@ class Usage:
         """Start anew, in a child process: what the parent counted is the parent's to write."""
         self._tallies.clear()
         self._flushed.clear()
+        self._quiet.clear()
         self._sightings.clear()
         self.routes.clear()
         self.last_issued_at = self.issued_horizon = None
