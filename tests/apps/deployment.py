@@ -56,7 +56,7 @@ class Deployment:
         file = self.folder / "migrator.toml"
         tables = {**TABLES, **self.tables}
         if self.redis is not None:
-            tables["redis"] = {"url": "env:SHOP_REDIS_URL"}
+            tables["redis"] = {"url": "env:SHOP_REDIS_URL", **self.tables.get("redis", {})}
         file.write_text(toml(tables))
         return {
             "JWT_SECRET": JWT_SECRET,

@@ -43,7 +43,10 @@ def house(
 ) -> Iterator[House]:
     with embedded_postgres() as postgres, embedded_redis() as redis:
         schema.upgrade(postgres.url)
-        deployment = Deployment(tmp_path_factory.mktemp("outage"), postgres.url, redis.url)
+        # A busy machine must not look like a Redis that is away.
+        patient = {"redis": {"budget_ms": 1000}}
+        folder = tmp_path_factory.mktemp("outage")
+        deployment = Deployment(folder, postgres.url, redis.url, patient)
         deployment.rig.move("swap")
         with serving(request.param, deployment) as server:
             yield House(postgres, redis, server)
