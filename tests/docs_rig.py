@@ -43,6 +43,8 @@ _HELD = (
 )
 _LONG_SECONDS = 3600
 _PATIENCE_S = 90.0
+# What was seen is written every second, and dated then.
+_UNWRITTEN_S = 1.5
 # What is days in production. Everything else is as `init` wrote it.
 _SHORT = {
     "MIGRATOR_GATES__LEGACY_QUIET": "2s",
@@ -237,6 +239,7 @@ class Rollout:
 
     def wait_for(self, phase: str) -> None:
         """The days until the gates of a phase pass."""
+        time.sleep(_UNWRITTEN_S)
         self._until(lambda: self.run(f"migrator gates {phase}")[0] == 0, f"gates {phase}")
 
     def _counted(self) -> int:

@@ -52,6 +52,14 @@ def recovers(up: Deployment) -> None:
         time.sleep(0.05)
 
 
+def in_redis(up: Deployment) -> bytes:
+    """A token that Redis knows, once the node asks Redis again: a test may have killed it."""
+    _, token = up.swapped("cached")
+    up.cache(token)
+    time.sleep(LONGEST_PAUSE_S)
+    return token
+
+
 def test_p4_with_redis_killed_every_request_is_still_answered_right(up: Deployment) -> None:
     legacy, token = up.swapped("ann")
     _, ended = up.swapped("bob")
@@ -73,9 +81,7 @@ def test_p4_with_postgres_killed_cached_sessions_are_answered_and_nobody_is_refu
     up: Deployment,
 ) -> None:
     _, uncached = up.swapped("uncached")
-    _, cached = up.swapped("cached")
-    up.cache(cached)
-    time.sleep(LONGEST_PAUSE_S)  # the node may have met Redis dead, in the test before
+    cached = in_redis(up)
     up.postgres.kill()
     time.sleep(BUDGET_S)  # memory's trust is over: from here on the cache has to answer
     for _ in range(20):
@@ -93,8 +99,7 @@ def test_p4_with_postgres_killed_cached_sessions_are_answered_and_nobody_is_refu
 
 def test_p4_with_postgres_frozen_cached_sessions_are_answered(up: Deployment) -> None:
     """One request may wait the budget out, before the pulse knows that nobody can be asked."""
-    _, cached = up.swapped("cached")
-    up.cache(cached)
+    cached = in_redis(up)
     up.postgres.pause()
     time.sleep(BUDGET_S)
     took = []
