@@ -235,17 +235,7 @@ class Flow:
         reason = self.over(session, await self.now())
         if reason is not None:
             return self.refuse(reason, client=session.client)
-        return await self.as_principal(
-            Principal(
-                subject=session.subject,
-                realm=session.realm,
-                scopes=session.scopes,
-                claims=session.claims,
-                client=session.client,
-                via="session",
-                session=session,
-            )
-        )
+        return await self.as_principal(principal_of(session, session.scopes))
 
     async def as_principal(self, principal: Principal) -> Admitted | Refused:
         """Admit `principal`, as far as the app's own hook lets it."""
@@ -281,6 +271,19 @@ class Flow:
         """The refusal for `reason`, counted."""
         self.usage.count(issuer, client, f"refused:{reason}")
         return Refused(reason)
+
+
+def principal_of(session: Session, scopes: frozenset[str]) -> Principal:
+    """Who comes in by the token of `session`."""
+    return Principal(
+        subject=session.subject,
+        realm=session.realm,
+        scopes=scopes,
+        claims=session.claims,
+        client=session.client,
+        via="session",
+        session=session,
+    )
 
 
 _NOBODY: frozenset[str] = frozenset()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from migrator.core import tokens
 from migrator.core.errors import Unavailable
-from migrator.core.flow import CACHE_LIFE, Flow
+from migrator.core.flow import CACHE_LIFE, Flow, principal_of
 from migrator.core.interfaces import Found, Ticket
 from migrator.core.phases import RULES, Phase, bucket_of
 from migrator.core.recent import Entry
@@ -247,15 +247,7 @@ class Swapping(Flow):
         session, digest = standing.session, standing.digest
         if session is not None and digest is not None:
             about = (digest, *about)
-            as_session = Principal(
-                subject=session.subject,
-                realm=session.realm,
-                scopes=verdict.principal.scopes,
-                claims=session.claims,
-                client=session.client,
-                via="session",
-                session=session,
-            )
+            as_session = principal_of(session, verdict.principal.scopes)
             found = Found(digest=digest, session=session, read_at=standing.read_at)
             self._target(found, Admitted(as_session), about, mark)
         tally = self.usage.tally(

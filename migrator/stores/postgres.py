@@ -217,7 +217,7 @@ def locks_of(claims: Claims) -> list[int]:
     if claims.kid is not None:
         keys.append(kid_lock(claims.issuer, claims.kid))
     if claims.jti is not None:
-        keys.append(_lock("jti", claims.issuer, claims.jti))
+        keys.append(jti_lock(claims.issuer, claims.jti))
     if claims.family is not None:
         keys.append(family_lock(claims.issuer, claims.family))
     return keys
