@@ -6,44 +6,14 @@ Nothing here decides about a token: the verifier reads the settings only.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
 
-Table = Mapping[str, object]
-ANY: Final = "*"
+from migrator.core.presets.records import ANY, BridgeFacts, Hazard, Preset, Table
+
+__all__ = ["ANY", "PRESETS", "BridgeFacts", "Hazard", "Preset", "Table", "recognise"]
 
 _BEARER: Final = ({"header": "Authorization", "scheme": "Bearer"},)
-
-
-@dataclass(frozen=True, slots=True)
-class Hazard:
-    """Something that is true of every app of this shape and bites during a migration."""
-
-    id: str
-    text: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Preset:
-    """One shape.
-
-    Args:
-        name: what `preset = ` says.
-        defaults: an `[[issuers]]` table without id, keys and addresses.
-        hazards: see Hazard.
-        has: claims that its tokens always carry; a value that is not "*" must be equal, or, for an
-            `iss`, be contained.
-        only: it carries none but these.
-        weight: how telling a match is; the facts of one product outweigh those of a habit.
-    """
-
-    name: str
-    defaults: Table
-    hazards: tuple[Hazard, ...] = ()
-    has: Table = field(default_factory=dict)
-    only: frozenset[str] = frozenset()
-    weight: int = 1
 
 
 _SHARED_SECRET = Hazard(
@@ -95,6 +65,12 @@ _ALL: Final = (
                 "refresh": {"token_type": "refresh"},
             },
         },
+        bridge=BridgeFacts(
+            access=("/access",),
+            refresh=("/refresh",),
+            refresh_request=("/refresh",),
+            needs_jti=True,
+        ),
         hazards=(
             _REFRESH_FIRST,
             _SHARED_SECRET,
@@ -124,6 +100,14 @@ _ALL: Final = (
             "claims": {"subject": "sub"},
             "purpose": {"require": {"type": "access"}, "refresh": {"type": "refresh"}},
         },
+        bridge=BridgeFacts(
+            access=("/access_token",),
+            refresh=("/refresh_token",),
+            constants={"fresh": False},
+            mirrors={"csrf": "csrf_access_token"},
+            expiring={"fresh": False},
+            needs_jti=True,
+        ),
         hazards=(
             _REFRESH_FIRST,
             Hazard(
@@ -154,6 +138,7 @@ _ALL: Final = (
             "transport": _BEARER,
             "claims": {"subject": "sub"},
         },
+        bridge=BridgeFacts(access=("/access_token",)),
         hazards=(
             _NO_JTI,
             _NO_IAT,
@@ -176,6 +161,7 @@ _ALL: Final = (
             "claims": {"subject": "sub"},
             "purpose": {"require": {"nbf": ()}},  # the template's password resets have one
         },
+        bridge=BridgeFacts(access=("/access_token",)),
         hazards=(
             _NO_JTI,
             _NO_IAT,
