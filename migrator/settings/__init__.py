@@ -15,6 +15,7 @@ from pydantic.dataclasses import dataclass
 from migrator.core.errors import BadSettings
 from migrator.settings import sources
 from migrator.settings.assemble import assemble
+from migrator.settings.bridge import Bridge
 from migrator.settings.issuers import ClaimNames, Issuer, Key, PurposeRules, Transport
 from migrator.settings.model import (
     STRICT,
@@ -24,6 +25,7 @@ from migrator.settings.model import (
     Gates,
     Http,
     Memory,
+    OldCookie,
     Redis,
     Refusal,
     Routes,
@@ -36,6 +38,7 @@ from migrator.settings.problems import Findings, no_swap_key
 from migrator.settings.secrets import Vault
 
 __all__ = [
+    "Bridge",
     "ClaimNames",
     "Cookie",
     "Database",
@@ -45,6 +48,7 @@ __all__ = [
     "Issuer",
     "Key",
     "Memory",
+    "OldCookie",
     "PurposeRules",
     "Redis",
     "Refusal",
@@ -57,6 +61,8 @@ __all__ = [
     "Transport",
     "no_swap_key",
 ]
+
+_NOTHING: Mapping[str, object] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
@@ -81,10 +87,15 @@ class Settings:
     cookie: Cookie = Cookie()
     foreign: tuple[ForeignRule, ...] = ()
     http: Http = Http()
+    bridge: Bridge | None = None
 
     @classmethod
     def load(
-        cls, path: str | Path | None = None, *, environ: Mapping[str, str] | None = None
+        cls,
+        path: str | Path | None = None,
+        *,
+        environ: Mapping[str, str] | None = None,
+        beneath: Mapping[str, object] = _NOTHING,
     ) -> Self:
         """The settings of this process.
 
@@ -92,6 +103,9 @@ class Settings:
             path: the file; else `MIGRATOR_CONFIG` names it, else ./migrator.toml if it exists,
                 else there is none and the environment says everything.
             environ: the variables; the process's own unless given.
+            beneath: what a framework's own settings say already, in the shape of the file and laid
+                beneath it: keys that are missing there, and further issuers. Its secrets may be
+                given as they are.
 
         Raises:
             BadSettings: with every problem found.
@@ -105,6 +119,7 @@ class Settings:
             tables = sources.read(found, findings)
             if findings.problems:  # everything else would follow from it
                 raise BadSettings(tuple(findings.problems))
+        sources.underlay(tables, beneath, findings)
         sources.overlay(tables, environ, findings)
         directory = Path() if found is None else found.parent
         from_environ = findings.origins.copy()

@@ -15,12 +15,14 @@ from types import UnionType
 from typing import Annotated, Any, Final, TypeAlias, Union, get_args, get_origin, get_type_hints
 
 from migrator.settings import model
+from migrator.settings.bridge import Bridge
 from migrator.settings.issuers import Issuer
 from migrator.settings.problems import Findings
 
 Tables: TypeAlias = dict[str, Any]
 
 FILE_NAME: Final = "migrator.toml"
+GIVEN: Final = "the settings given"
 _PREFIX: Final = "MIGRATOR_"
 
 SECTIONS: Final[Mapping[str, type]] = {
@@ -34,6 +36,7 @@ SECTIONS: Final[Mapping[str, type]] = {
     "routes": model.Routes,
     "cookie": model.Cookie,
     "http": model.Http,
+    "bridge": Bridge,
 }
 LISTS: Final[Mapping[str, type]] = {"issuers": Issuer, "foreign": model.ForeignRule}
 
@@ -83,6 +86,27 @@ def without_file(environ: Mapping[str, str], findings: Findings) -> Tables:
             tables[section] = {"url": f"env:{name}"}
             findings.origins[(section, "url")] = name
     return tables
+
+
+def underlay(tables: Tables, given: Mapping[str, object], findings: Findings) -> None:
+    """Lay what a program gives beneath `tables`, which is changed in place.
+
+    Key by key in sections; a list is appended. What comes from there may be the secret itself.
+    """
+    for name, value in given.items():
+        if isinstance(value, Mapping):
+            section = tables.setdefault(name, {})
+            for key in value.keys() - section.keys() if isinstance(section, dict) else ():
+                section[key] = value[key]
+                findings.origins[(name, key)] = GIVEN
+        elif isinstance(value, list | tuple):
+            listed = tables.setdefault(name, [])
+            for each in value if isinstance(listed, list) else ():
+                findings.origins[(name, len(listed))] = GIVEN
+                listed.append(each)
+        elif name not in tables:
+            tables[name] = value
+            findings.origins[(name,)] = GIVEN
 
 
 def overlay(tables: Tables, environ: Mapping[str, str], findings: Findings) -> None:
