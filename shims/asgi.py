@@ -18,6 +18,7 @@ from migrator.core.verdicts import Admitted, Passed, Principal, Refused
 from migrator.settings import Settings
 from shims.answers import Answer, Answers, Asked, adds_nothing, navigates
 from shims.credentials import Places, clean, clear, clear_query, find, lone, value_of
+from shims.websockets import watching
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
@@ -152,15 +153,17 @@ class DualAcceptMiddleware:
         self._places = Places.of(settings)
         self._answers = Answers.of(settings)
         self._gate: AsyncAsks = gate
+        self._watched = watching(gate, self._places)
         self._close: Callable[[], Awaitable[None]] = getattr(gate, "aclose", _nothing)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or hand it to the app with its principal."""
-        kind = scope["type"]
+        kind, app = scope["type"], self.app
         if kind == "http":
             method = scope["method"]
         elif kind == "websocket":
             method = "WEBSOCKET"  # a page of another site may open one: not a safe method
+            app = self._watched(scope, app)
         else:
             if kind == "lifespan":
                 self._gate.wake()  # a node counts before its first request
@@ -174,7 +177,7 @@ class DualAcceptMiddleware:
         only = lone(places, headers, query)
         remembered = None if only is None else gate.peek_header(*only)
         if remembered is not None and remembered.hand_out is None and remembered.notice is None:
-            await self.app(_scoped(scope, remembered.principal), receive, send)
+            await app(_scoped(scope, remembered.principal), receive, send)
             return
 
         peer = scope.get("client")
@@ -217,7 +220,7 @@ class DualAcceptMiddleware:
         if not adds_nothing(outcome):
             self._hide(inner, outcome)
             send = self._amending(scope, presented, outcome, send)
-        await self.app(inner, receive, send)
+        await app(inner, receive, send)
 
     def _hide(self, scope: Scope, outcome: Outcome) -> None:
         """Take dead credentials of ours out of the app's own copy of the scope."""

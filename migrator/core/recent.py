@@ -35,8 +35,10 @@ SUSPECT_NS = 120 * SECOND_NS
 FOREVER = 2**63
 
 # What an eviction names: a digest, ("subject", realm, subject), ("issuer", id), ("kid", issuer,
-# kid).
+# kid); to listeners also every legacy token, or everything.
 About: TypeAlias = bytes | tuple[str, ...]
+ANY_LEGACY: About = ("legacy",)
+ALL: About = ("all",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,7 @@ class Recent:
         self._all_suspect_until = 0
         self._generation = 0
         self._unwritten: list[Entry] = []
+        self._listeners: tuple[Callable[[About], None], ...] = ()
         self._lock = Lock()
         self.stamp = 0
         self.trusted_until = 0
@@ -166,6 +169,7 @@ class Recent:
                 if entry is not None:
                     self._keep_use(entry)
             self._prune(now)
+        self._tell(about)
 
     def _named(self, about: About) -> list[bytes]:
         # A digest names its session's entry, in one step. The legacy tokens that point there miss
@@ -178,6 +182,7 @@ class Recent:
         """Make every remembered legacy token stale: a denial, cutoff or the epoch changed."""
         with self._lock:
             self.stamp += 1
+        self._tell(ANY_LEGACY)
 
     def evict_all(self) -> None:
         """Forget everything, drop every fill under way, and believe no cache for two minutes."""
@@ -186,6 +191,7 @@ class Recent:
             self._floor = self._generation
             self._all_suspect_until = self._ticks() + SUSPECT_NS
             self._empty()
+        self._tell(ALL)
 
     def after_fork(self) -> None:
         """Begin anew in a child, whatever another thread of the parent was doing here."""
@@ -199,6 +205,24 @@ class Recent:
             self._generation += 1
             self._floor = self._generation
             self._empty()
+        self._tell(ALL)
+
+    def listen(self, listener: Callable[[About], None]) -> None:
+        """Tell `listener` of every eviction, once nothing is admitted by what it names.
+
+        It is called by whichever thread evicts, and must neither raise nor wait.
+        """
+        with self._lock:
+            self._listeners = (*self._listeners, listener)
+
+    def _tell(self, about: About) -> None:
+        for listener in self._listeners:
+            listener(about)
+
+    def names(self, presented: bytes) -> tuple[About, ...] | None:
+        """What an eviction of the verdict remembered for these bytes may name; None: forgotten."""
+        entry = self._entries.get(sha256(presented).digest())
+        return None if entry is None else entry.about
 
     def _empty(self) -> None:
         self.stamp += 1

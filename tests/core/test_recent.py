@@ -9,7 +9,17 @@ from hashlib import sha256
 import pytest
 
 from migrator.core.claims import Claims
-from migrator.core.recent import LIFE_NS, SECOND_NS, SUSPECT_NS, About, Entry, Mark, Recent
+from migrator.core.recent import (
+    ALL,
+    ANY_LEGACY,
+    LIFE_NS,
+    SECOND_NS,
+    SUSPECT_NS,
+    About,
+    Entry,
+    Mark,
+    Recent,
+)
 from migrator.core.usage import Tally
 from migrator.core.verdicts import Admitted, Principal
 
@@ -216,3 +226,30 @@ def test_the_session_a_legacy_token_points_at_was_not_itself_presented(memory: M
     )
     memory.recent.fill(DIGEST, entry, mark, used=False)
     assert list(memory.recent.used_since(1)) == []
+
+
+def test_listeners_are_told_of_every_eviction_after_it_holds(memory: Memory) -> None:
+    told: list[tuple[About, bool]] = []
+    memory.session()
+    memory.recent.listen(lambda about: told.append((about, memory.knows())))
+    memory.recent.distrust_legacy()
+    memory.recent.evict(DIGEST)
+    memory.session()
+    memory.recent.evict(SUBJECT)
+    memory.recent.evict_all()
+    memory.recent.clear()
+    assert told == [
+        (ANY_LEGACY, True),
+        (DIGEST, False),
+        (SUBJECT, False),
+        (ALL, False),
+        (ALL, False),
+    ]
+
+
+def test_names_are_what_an_eviction_of_the_verdict_may_say(memory: Memory) -> None:
+    assert memory.recent.names(TOKEN) is None
+    memory.session()
+    assert memory.recent.names(TOKEN) == (DIGEST, SUBJECT)
+    memory.recent.evict(SUBJECT)
+    assert memory.recent.names(TOKEN) is None
