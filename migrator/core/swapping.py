@@ -56,8 +56,10 @@ class Swapping(Flow):
                 return Passed()
             raise
         if isinstance(claims, Refused):
-            if presented.route == "refresh" and await self._is_refresh(credential, candidates):
-                return Passed()  # the app hands it to `exchange`, where it belongs
+            if presented.route in _TAKES_REFRESH and await self._is_refresh(
+                credential, candidates
+            ):
+                return Passed()  # the app hands it to `exchange` or `end`, where it belongs
             return self._unverified(claims.reason, issuer, agent, unverified, presented)
 
         client = claims.client or agent
@@ -102,7 +104,8 @@ class Swapping(Flow):
         verified = self.verifier.verify(
             credential.value, candidates, now=await self.now(), purpose="refresh"
         )
-        return not isinstance(verified, Refused)
+        # One that is over gets the app's own answer too: no other sends its client to the login.
+        return not isinstance(verified, Refused) or verified.reason is Reason.LEGACY_EXPIRED
 
     def _unverified(
         self,
@@ -283,6 +286,8 @@ class Swapping(Flow):
 BINDING = frozenset(
     {Reason.DENIED, Reason.CUT_OFF, Reason.SESSION_ENDED, Reason.SUPERSEDED},
 )
+# Where a refresh token is presented for what it is: to be exchanged, or to be revoked.
+_TAKES_REFRESH = frozenset({"refresh", "logout"})
 # A node issues legacy tokens until it has read of the drain; by then it has, or holds no lease.
 _DRAIN_TAKES = timedelta(seconds=30)
 # No cohort covers it: what could not be verified belongs to nobody's share.
