@@ -1,0 +1,234 @@
+"""Flask-JWT-Extended, read where the app configured it: its issuer, its words, its accessors.
+
+Everything is taken from `app.config` and from the callbacks of the app's own JWTManager, as the
+library reads them (4.x, config.py and view_decorators.py), so that nothing has to be said twice.
+What the library does with a request stays its own business; nothing here admits anybody.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from flask import Flask, current_app, g
+from flask_jwt_extended import get_jwt, verify_jwt_in_request
+from flask_jwt_extended.default_callbacks import default_decode_key_callback
+from flask_jwt_extended.exceptions import (
+    JWTDecodeError,
+    JWTExtendedException,
+    NoAuthorizationError,
+    RevokedTokenError,
+    UserLookupError,
+)
+from flask_jwt_extended.internal_utils import has_user_lookup, user_lookup
+from jwt import DecodeError, ExpiredSignatureError, PyJWTError
+from jwt.algorithms import requires_cryptography
+
+from migrator.core.errors import BadSettings, Problem
+from migrator.core.verdicts import Word
+
+if TYPE_CHECKING:
+    from flask_jwt_extended import JWTManager
+
+    from migrator.core.verdicts import Principal
+
+ISSUER_ID: Final = "flask"
+PRESET: Final = "flask-jwt-extended"
+# The library's own leeway is 0, which its clock can afford: it reads the one it signed by. We
+# judge by the database's, which may be a little behind, and `nbf` is the second of the login.
+_LEAST_LEEWAY: Final = timedelta(seconds=30)
+_ENDLESS: Final = timedelta(days=365)  # how long a token without exp is taken after its iat
+
+_Table = dict[str, object]
+
+
+def issuer(app: Flask) -> _Table:
+    """The `[[issuers]]` table that this app's configuration describes, its keys included.
+
+    Its `id` is part of every fingerprint: keep it, once a database has seen it. `realm` is left
+    to the settings. Durations are `timedelta`; the rest is as `tomllib` would have read it.
+
+    Raises:
+        BadSettings: a key or `iss` is chosen token by token, so that no table can say which.
+    """
+    config = app.config
+    audience, iss = config["JWT_DECODE_AUDIENCE"], config["JWT_DECODE_ISSUER"]
+    access, ends_at = _lifetime(config["JWT_ACCESS_TOKEN_EXPIRES"])
+    refresh, refresh_ends_at = _lifetime(config["JWT_REFRESH_TOKEN_EXPIRES"])
+    table: _Table = {
+        "id": ISSUER_ID,
+        "preset": PRESET,
+        "algorithms": _algorithms(config),
+        "keys": [_key(app)],
+        "issuer": "*" if iss is None else _one("JWT_DECODE_ISSUER", iss),
+        "audience": ["*"] if audience is None else _listed(audience),
+        "leeway": max(_LEAST_LEEWAY, _duration(config["JWT_DECODE_LEEWAY"])),
+        "lifetime": access,
+        "refresh_lifetime": refresh,
+        "transport": transports(config),
+        "claims": {"subject": config["JWT_IDENTITY_CLAIM"]},
+        # A token without the claim is an access token to the library.
+        "purpose": {"require": {"type": [None, "access"]}, "refresh": {"type": "refresh"}},
+    }
+    if not (ends_at and refresh_ends_at):
+        table["max_age"] = _ENDLESS
+    return table
+
+
+def transports(config: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Where the library looks for access tokens, as far as the shim can look there too.
+
+    Not the cookie of the refresh token: browsers send it to every route, where it is no
+    credential; the refresh route hands it to `sessions.exchange`.
+    """
+    found: list[dict[str, str]] = []
+    for location in _listed(config["JWT_TOKEN_LOCATION"]):
+        if location == "headers":
+            header = {"header": config["JWT_HEADER_NAME"]}
+            scheme = config["JWT_HEADER_TYPE"]
+            found.append(header | ({"scheme": scheme} if scheme else {}))
+        elif location == "cookies":
+            found.append({"cookie": config["JWT_ACCESS_COOKIE_NAME"]})
+        elif location == "query_string" and not config["JWT_QUERY_STRING_VALUE_PREFIX"]:
+            found.append({"query": config["JWT_QUERY_STRING_NAME"]})
+    return found + transports_in_json(config)
+
+
+def transports_in_json(config: Mapping[str, Any]) -> list[dict[str, str]]:  # noqa: ARG001
+    """Where the library looks in JSON bodies: nowhere, until the settings know such a place."""
+    return []
+
+
+def left_out(app: Flask) -> tuple[str, ...]:
+    """What the app reads and the shim does not: tokens there stay the app's own business."""
+    config, said = app.config, []
+    locations = _listed(config["JWT_TOKEN_LOCATION"])
+    if "json" in locations and not transports_in_json(config):
+        said.append("JWT_TOKEN_LOCATION json")
+    if "query_string" in locations and config["JWT_QUERY_STRING_VALUE_PREFIX"]:
+        said.append("JWT_QUERY_STRING_VALUE_PREFIX")
+    return tuple(said)
+
+
+def refused_as(word: Word) -> Exception:
+    """The library's exception for a credential that was refused in this request.
+
+    The library is asked first, for its own words about this very token. Where it finds nothing
+    wrong, or what was presented is a session token, the reason why we refused decides.
+    """
+    header: Mapping[str, object] = {}
+    payload: Mapping[str, object] = {}
+    try:
+        found = verify_jwt_in_request(skip_revocation_check=True)
+        header, payload = found or (header, payload)
+    except (DecodeError, NoAuthorizationError) as error:
+        if word == "invalid":
+            return error
+    except (JWTExtendedException, PyJWTError) as error:
+        return error
+    if word == "invalid":
+        return JWTDecodeError("Invalid token")
+    if word == "expired":
+        return _expired(header, payload)
+    return RevokedTokenError(dict(header), dict(payload))
+
+
+def verify(*, optional: bool) -> None:
+    """Let the library check this request as `jwt_required` does; it raises what it always did."""
+    verify_jwt_in_request(optional=optional)
+
+
+def someone() -> bool:
+    """Whether `verify` let somebody in, and not nobody by `optional`."""
+    return bool(get_jwt())
+
+
+def stand_in(principal: Principal) -> None:
+    """Let `get_jwt`, `get_jwt_identity` and `current_user` answer from a session.
+
+    Raises:
+        UserLookupError: as `jwt_required` would: the app's own callback knows no such user.
+    """
+    payload = {
+        **principal.claims,
+        current_app.config["JWT_IDENTITY_CLAIM"]: principal.subject,
+        "type": "access",
+        "fresh": False,
+        "jti": None if principal.session is None else str(principal.session.id),
+    }
+    user = user_lookup({}, payload)
+    if user is None and has_user_lookup():
+        raise UserLookupError("user_lookup returned None", {}, payload)
+    # What verify_jwt_in_request leaves for its accessors, under the names they read.
+    for name, value in {
+        "_jwt_extended_jwt": payload,
+        "_jwt_extended_jwt_header": {},
+        "_jwt_extended_jwt_user": {"loaded_user": user} if has_user_lookup() else None,
+        "_jwt_extended_jwt_location": None,
+    }.items():
+        setattr(g, name, value)
+
+
+def _expired(header: Mapping[str, object], payload: Mapping[str, object]) -> Exception:
+    error = ExpiredSignatureError("Token has expired")
+    # The library hands these to the app's expired_token_loader, see its _decode_jwt_from_config.
+    for name, value in {"jwt_header": dict(header), "jwt_data": dict(payload)}.items():
+        setattr(error, name, value)
+    return error
+
+
+def _key(app: Flask) -> bytes:
+    config = app.config
+    manager: JWTManager = app.extensions[PRESET]
+    if manager._decode_key_callback is not default_decode_key_callback:  # noqa: SLF001
+        raise _undescribed("a decode_key_loader", "which key fits is known to that function alone")
+    if config["JWT_ALGORITHM"] in requires_cryptography:
+        return _bytes(config["JWT_PUBLIC_KEY"])
+    # As a JWK: bare bytes would be searched for a PEM, and lose a line end the app signs with.
+    secret = _bytes(config["JWT_SECRET_KEY"] or config.get("SECRET_KEY"))
+    encoded = base64.urlsafe_b64encode(secret).rstrip(b"=").decode()
+    return json.dumps({"kty": "oct", "k": encoded}).encode() if secret else b""
+
+
+def _bytes(value: str | bytes | None) -> bytes:
+    return value.encode() if isinstance(value, str) else value or b""
+
+
+def _algorithms(config: Mapping[str, Any]) -> list[str]:
+    signs = config["JWT_ALGORITHM"]
+    return [signs, *(name for name in config["JWT_DECODE_ALGORITHMS"] or () if name != signs)]
+
+
+def _lifetime(expires: Any) -> tuple[timedelta, bool]:
+    """How long a token is good, and whether it says so itself: `False` means it has no exp."""
+    if expires is False:
+        return _ENDLESS, False
+    return _duration(expires), True
+
+
+def _duration(value: Any) -> timedelta:
+    """Seconds, a timedelta, or whatever else can be added to a datetime, as the library takes."""
+    if isinstance(value, int | float):
+        return timedelta(seconds=value)
+    now = datetime.now(UTC)
+    length: timedelta = (now + value) - now
+    return length
+
+
+def _listed(value: str | Iterable[str]) -> list[str]:
+    return [value] if isinstance(value, str) else list(value)
+
+
+def _one(key: str, value: str | Iterable[str]) -> str:
+    found = _listed(value)
+    if len(found) != 1:
+        raise _undescribed(key, "an issuer has one `iss`")
+    return found[0]
+
+
+def _undescribed(what: str, why: str) -> BadSettings:
+    do = "write the [[issuers]] tables of this app yourself, one for each key or `iss`"
+    return BadSettings((Problem("flask.undescribed-issuer", what, why, do),))
