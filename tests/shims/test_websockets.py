@@ -85,7 +85,7 @@ class Talk:
 
 def says(wire: ClientConnection, text: str) -> bool:
     wire.send(text)
-    return wire.recv(timeout=PATIENCE_S).endswith(f": {text}")
+    return wire.recv(timeout=PATIENCE_S, decode=True).endswith(f": {text}")
 
 
 def closed(wire: ClientConnection, since: float) -> tuple[int, str]:
@@ -395,5 +395,9 @@ def test_connections_without_a_principal_are_left_alone(rig: Rig) -> None:
 
     inner: Any = {"type": "websocket", "state": {"principal": None}}
     theirs: Any = "theirs"
-    asyncio.run(watch.over({}, app)(inner, theirs, theirs))
+
+    async def talk() -> None:
+        await watch.over({}, app)(inner, theirs, theirs)
+
+    asyncio.run(talk())
     assert len(watch) == 0
