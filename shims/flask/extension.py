@@ -124,6 +124,8 @@ def settings_of(app: Flask) -> Settings:
         tables = dict(given)
         if library is not None:
             tables["issuers"] = _described(tables.get("issuers"), app)
+            if isinstance(tables.get("bridge"), Mapping):
+                tables["bridge"] = library.bridge(app) | dict(tables["bridge"])
         return Settings.build(tables, directory=app.root_path)
     if given is not None and not isinstance(given, str | Path):
         why = "it is a table of tables, the path of a file, or Settings"

@@ -29,6 +29,7 @@ from jwt.algorithms import requires_cryptography
 
 from migrator.core.errors import BadSettings, Problem
 from migrator.core.verdicts import Word
+from migrator.settings.secrets import form_of
 
 if TYPE_CHECKING:
     from flask_jwt_extended import JWTManager
@@ -71,10 +72,24 @@ def issuer(app: Flask) -> _Table:
         "transport": transports(config),
         "claims": {"subject": config["JWT_IDENTITY_CLAIM"]},
         # A token without the claim is an access token to the library.
-        "purpose": {"require": {"type": [None, "access"]}, "refresh": {"type": "refresh"}},
+        "purpose": {"require": {"type": ["access", None]}, "refresh": {"type": "refresh"}},
     }
     if not (ends_at and refresh_ends_at):
         table["max_age"] = _ENDLESS
+    return table
+
+
+def bridge(app: Flask) -> _Table:
+    """What the `[bridge]` section needs to know of this app's configuration."""
+    config = app.config
+    table: _Table = {"refresh_cookies": [], "mirrors": {}, "refresh_mirrors": {}}
+    if "cookies" in _listed(config["JWT_TOKEN_LOCATION"]):
+        table["refresh_cookies"] = [config["JWT_REFRESH_COOKIE_NAME"]]
+        if config["JWT_COOKIE_CSRF_PROTECT"]:
+            table["mirrors"] = {"csrf": config["JWT_ACCESS_CSRF_COOKIE_NAME"]}
+            table["refresh_mirrors"] = {"csrf": config["JWT_REFRESH_CSRF_COOKIE_NAME"]}
+    if config["JWT_VERIFY_SUB"] and config["JWT_IDENTITY_CLAIM"] == "sub":
+        table["integer_subject"] = False  # PyJWT takes no other `sub` than text
     return table
 
 
@@ -187,10 +202,12 @@ def _key(app: Flask) -> bytes:
         raise _undescribed("a decode_key_loader", "which key fits is known to that function alone")
     if config["JWT_ALGORITHM"] in requires_cryptography:
         return _bytes(config["JWT_PUBLIC_KEY"])
-    # As a JWK: bare bytes would be searched for a PEM, and lose a line end the app signs with.
     secret = _bytes(config["JWT_SECRET_KEY"] or config.get("SECRET_KEY"))
+    if form_of(secret) == "secret" and not secret.endswith((b"\r", b"\n")):
+        return secret
+    # Bare, it would be read as what it looks like, or lose a line end that the app signs with.
     encoded = base64.urlsafe_b64encode(secret).rstrip(b"=").decode()
-    return json.dumps({"kty": "oct", "k": encoded}).encode() if secret else b""
+    return json.dumps({"kty": "oct", "k": encoded}).encode()
 
 
 def _bytes(value: str | bytes | None) -> bytes:
