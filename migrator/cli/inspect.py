@@ -43,7 +43,11 @@ def _json(found: Inspection) -> dict[str, object]:
     return {
         "kind": found.kind,
         "issuer": found.issuer and {"id": found.issuer.id, "name": found.issuer.name},
-        "presets": list(found.presets),
+        "presets": [each.preset.name for each in found.shapes],
+        "shapes": [
+            {"name": each.preset.name, "library": each.preset.library, "sure": each.is_sure}
+            for each in found.shapes
+        ],
         "header": header if found.sample.header else None,
         "claims": found.claim_names,
         "subject": found.subject,
@@ -53,7 +57,9 @@ def _json(found: Inspection) -> dict[str, object]:
         "reason": found.reason,
         "now": found.now and asdict(found.now),
         "phases": [asdict(each) for each in found.phases],
-        "hazards": [asdict(each) for each in found.hazards],
+        "hazards": [
+            {**asdict(each.hazard), "shapes": list(each.shapes)} for each in found.dangers
+        ],
         "unknown": found.unknown,
     }
 
@@ -62,8 +68,7 @@ def _text(found: Inspection) -> str:
     rows = [("kind", inspection.KINDS[found.kind])]
     if found.issuer is not None:
         rows.append(("issuer", f"{found.issuer.name} ({found.issuer.id})"))
-    if found.presets:
-        rows.append(("shape", ", ".join(found.presets)))
+    rows += _shapes(found)
     if found.sample.header:
         named = ("alg", "kid", "typ")
         rows.append(("header", "  ".join(f"{n} {found.sample.word(n) or '-'}" for n in named)))
@@ -79,9 +84,32 @@ def _text(found: Inspection) -> str:
         (f"  {each.phase}", f"{each.verdict.replace('_', ' ')}: {each.why}")
         for each in found.phases
     ]
-    rows += [("mind", f"{each.id}: {each.text}") for each in found.hazards]
+    rows += [("mind", _mind(each, found)) for each in found.dangers]
     rows += [("unknown", f"{name}: {why}") for name, why in found.unknown.items()]
     return "\n".join(_row(name, text) for name, text in rows)
+
+
+def _shapes(found: Inspection) -> list[tuple[str, str]]:
+    """The library by name where that is sure; else every one that it may be."""
+    named = [f"{each.preset.library} ({each.preset.name})" for each in found.shapes]
+    if not named:
+        return []
+    first, *others = named
+    if found.shapes[0].is_sure:
+        rows = [("shape", first)]
+        return [*rows, ("", f"fits as well: {', '.join(others)}")] if others else rows
+    if not others:
+        return [("shape", f"possibly {first}; nothing in it is that one's alone")]
+    return [("shape", f"cannot be told; one of: {'; '.join(named)}")]
+
+
+def _mind(danger: inspection.Danger, found: Inspection) -> str:
+    """A hazard, where to read on, and for which shape alone it holds where there are several."""
+    hazard, shapes = danger.hazard, found.shapes
+    is_open = found.preset is None and 0 < len(danger.shapes) < len(shapes)
+    tells = is_open and not shapes[0].is_sure
+    for_whom = f", if it is {' or '.join(danger.shapes)}" if tells else ""
+    return f"{hazard.id}{for_whom}: {hazard.text} → {hazard.see}"
 
 
 def _row(name: str, text: str) -> str:

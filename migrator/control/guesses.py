@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from migrator.control import hazards
 from migrator.control.inspection import subject_claim
-from migrator.core import purpose
+from migrator.core import facts, purpose
 from migrator.core.presets import PRESETS, recognise
 from migrator.settings.values import FAMILY_OF
 
@@ -29,9 +29,14 @@ _MOST_AUDIENCES: Final = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Guess:
-    """Facts of an `[[issuers]]` table; None or empty: the sample does not say."""
+    """Facts of an `[[issuers]]` table; None or empty: the sample does not say.
+
+    Args:
+        rivals: other presets that the sample fits as well, where none of them is sure.
+    """
 
     preset: str | None = None
+    rivals: tuple[str, ...] = ()
     algorithm: str | None = None
     iss: str | None = None
     audience: tuple[str, ...] = ()
@@ -49,11 +54,12 @@ class Guess:
 def guess(sample: Sample) -> Guess:
     """What `sample` tells of its issuer."""
     payload = sample.payload
-    presets = recognise(sample.header, payload)
-    preset = presets[0] if presets else None
+    shapes = [each for each in recognise(sample.header, payload) if each.preset.name in PRESETS]
+    names = [each.preset.name for each in shapes]
+    preset = names[0] if names else None
     lifetime = duration(sample.lifetime_s)
     refreshes = hazards.is_refresh(payload)
-    subject = subject_claim(sample, None, presets)
+    subject = subject_claim(sample, None, shapes)
     claims = {
         "subject": subject,
         **_named(payload, client=_CLIENTS, scopes=_SCOPES, family=_FAMILIES),
@@ -63,13 +69,14 @@ def guess(sample: Sample) -> Guess:
     iss = payload.get("iss")
     return Guess(
         preset=preset,
+        rivals=() if not shapes or shapes[0].is_sure else tuple(names[1:]),
         algorithm="EdDSA" if alg == "Ed25519" else alg if alg in FAMILY_OF else None,
         iss=iss if isinstance(iss, str) and iss.isprintable() else None,
         audience=_audience(payload.get("aud")),
         typ=typ if typ is not None and typ.upper() != "JWT" else None,
         jwks_url=_jwks_url(preset, iss if isinstance(iss, str) else ""),
         accept_padding=sample.padded,
-        integer_subject=type(payload.get(subject)) is int,
+        integer_subject=type(facts.claim(payload, subject)) is int,
         lifetime=None if refreshes else lifetime,
         refresh_lifetime=lifetime if refreshes else None,
         endless="exp" not in payload,
@@ -122,5 +129,7 @@ def _jwks_url(preset: str | None, iss: str) -> str | None:
 _JWKS_PATHS: Final = {
     "keycloak": "/protocol/openid-connect/certs",
     "auth0": "/.well-known/jwks.json",
+    "auth0-rfc9068": "/.well-known/jwks.json",
     "cognito": "/.well-known/jwks.json",
+    "cognito-id": "/.well-known/jwks.json",
 }

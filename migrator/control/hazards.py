@@ -1,6 +1,7 @@
 """What about a JWT bites during a migration: a table of looks at one sample, each with its text.
 
-A text says what follows and what to set; no claim's value ever stands in one.
+Beside each stands the passage of the playbooks that says more. A text says what follows and what
+to set; no claim's value ever stands in one.
 """
 
 from __future__ import annotations
@@ -58,8 +59,8 @@ def found(view: View) -> list[Hazard]:
             "It is encrypted (JWE): nothing of it can be read here, and it is refused. Let the "
             "app exchange such logins by `login` at its refresh route."
         )
-        return [Hazard("jwe", text)]
-    return [Hazard(name, text) for name, text, bites in _TABLE if bites(view)]
+        return [Hazard("jwe", text, "90-what-if#not_a_jws")]
+    return [Hazard(name, text, see) for name, see, text, bites in _TABLE if bites(view)]
 
 
 def is_refresh(payload: Mapping[str, object]) -> bool:
@@ -125,9 +126,10 @@ def _is_mutable(view: View) -> bool:
     return named or (isinstance(view.subject, str) and "@" in view.subject)
 
 
-_TABLE: Final[tuple[tuple[str, str, Callable[[View], bool]], ...]] = (
+_TABLE: Final[tuple[tuple[str, str, str, Callable[[View], bool]], ...]] = (
     (
         "alg-none",
+        "90-what-if#wrong_algorithm",
         (
             "It is not signed (alg none): anyone can write one. It is refused in every phase "
             "from swap on; find out who still takes it."
@@ -136,6 +138,7 @@ _TABLE: Final[tuple[tuple[str, str, Callable[[View], bool]], ...]] = (
     ),
     (
         "known-secret",
+        "36-key-leak#steps",
         (
             "It is signed with a secret that tutorials print: anyone can sign one. Rotate the "
             "secret now: `migrator playbook show 36-key-leak`."
@@ -144,6 +147,7 @@ _TABLE: Final[tuple[tuple[str, str, Callable[[View], bool]], ...]] = (
     ),
     (
         "not-strict",
+        "why#why-does-pyjwt-verify-only-the-signature",
         (
             "Two readers may read it differently (repeated names, odd numbers, another "
             "spelling of base64 or JSON), so it is refused."
@@ -152,11 +156,13 @@ _TABLE: Final[tuple[tuple[str, str, Callable[[View], bool]], ...]] = (
     ),
     (
         "padded",
+        "90-what-if#not_a_jws",
         "Its segments are padded with `=` (AWS ALB writes them so): set accept_padding = true.",
         lambda view: view.sample.padded and not (view.issuer and view.issuer.accept_padding),
     ),
     (
         "key-in-header",
+        "90-what-if#unknown_key",
         (
             "Its header names a key of its own (jku, x5u, jwk or x5c). That is never read; "
             "keys come from the settings."
@@ -165,6 +171,7 @@ _TABLE: Final[tuple[tuple[str, str, Callable[[View], bool]], ...]] = (
     ),
     (
         "no-kid",
+        "36-key-leak#what-it-does-not-reach",
         (
             "It names no key (kid): after a rotation every key has to be tried, and a cutoff "
             "by key does not catch it."
@@ -173,6 +180,7 @@ _TABLE: Final[tuple[tuple[str, str, Callable[[View], bool]], ...]] = (
     ),
     (
         "refresh-token",
+        "90-what-if#wrong_purpose",
         (
             "It is a refresh token: it is exchanged at the refresh route and refused "
             "everywhere else."
@@ -181,6 +189,7 @@ _TABLE: Final[tuple[tuple[str, str, Callable[[View], bool]], ...]] = (
     ),
     (
         "other-purpose",
+        "90-what-if#wrong_purpose",
         (
             "It says it is something other than a login (an ID token, reset, invitation, file "
             "link or logout): it is refused. If the app takes it, name it under [[foreign]]."
@@ -189,6 +198,7 @@ _TABLE: Final[tuple[tuple[str, str, Callable[[View], bool]], ...]] = (
     ),
     (
         "no-subject",
+        "90-what-if#bad_subject",
         (
             "The subject's claim is absent: set claims.subject to the one that names whom it "
             "is about."
@@ -197,11 +207,13 @@ _TABLE: Final[tuple[tuple[str, str, Callable[[View], bool]], ...]] = (
     ),
     (
         "integer-subject",
+        "90-what-if#bad_subject",
         "Its subject is a number: set integer_subject = true.",
         _needs_integer,
     ),
     (
         "mutable-subject",
+        "90-what-if#bad_subject",
         (
             "Its subject can change hands (an e-mail address or a user name): a session of "
             "whoever had it before would be the next one's. Map an immutable id if there is "
@@ -211,6 +223,7 @@ _TABLE: Final[tuple[tuple[str, str, Callable[[View], bool]], ...]] = (
     ),
     (
         "no-exp",
+        "90-what-if#no_expiry",
         (
             "It never ends: without exp it is refused unless the issuer sets max_age and it "
             "has iat, and such tokens never drain by themselves."
@@ -219,16 +232,19 @@ _TABLE: Final[tuple[tuple[str, str, Callable[[View], bool]], ...]] = (
     ),
     (
         "ms-times",
+        "90-what-if#bad_time",
         "Its times are in milliseconds: no JWT library reads them as meant, and it is refused.",
         _is_milliseconds,
     ),
     (
         "odd-times",
+        "90-what-if#bad_time",
         "A time is not a number of seconds (text, a boolean, negative): it is refused.",
         _is_odd_time,
     ),
     (
         "no-iat",
+        "30-cutover#gate-drain-horizon",
         (
             "It does not say when it was issued: cutoffs date it by exp minus `lifetime`, so "
             "set that to what the signer gives."
@@ -237,11 +253,13 @@ _TABLE: Final[tuple[tuple[str, str, Callable[[View], bool]], ...]] = (
     ),
     (
         "no-jti",
+        "why#why-is-a-jwt-named-by-its-signing-input",
         "It has no jti: two logins of one user within a second can be one and the same token.",
         lambda view: "jti" not in view.sample.payload,
     ),
     (
         "long-lived",
+        "30-cutover#gate-drain-horizon",
         (
             "It lives for more than 30 days: the drain is as long, unless its clients adopt "
             "sessions."
@@ -250,6 +268,7 @@ _TABLE: Final[tuple[tuple[str, str, Callable[[View], bool]], ...]] = (
     ),
     (
         "expired",
+        "why#why-does-an-expired-jwt-still-reach-the-app",
         (
             "It is over. Clients that send such ones are sent to their refresh route by the "
             "app itself."
@@ -258,6 +277,7 @@ _TABLE: Final[tuple[tuple[str, str, Callable[[View], bool]], ...]] = (
     ),
     (
         "personal-data",
+        "50-clients#questions",
         (
             "It carries personal data that everybody who holds it can read; claims.keep "
             "copies only what you list."

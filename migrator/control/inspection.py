@@ -7,7 +7,7 @@ and the key's id.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
@@ -19,10 +19,11 @@ from migrator.core.errors import Unavailable
 from migrator.core.flow import run
 from migrator.core.legacy import Legacy, Wrong
 from migrator.core.phases import Phase, bucket_of
-from migrator.core.presets import PRESETS, Hazard, recognise
+from migrator.core.presets import PRESETS, Hazard, Match, recognise
 from migrator.core.verdicts import Reason, Refused
 
 if TYPE_CHECKING:
+    from migrator.control.hazards import View
     from migrator.control.sample import Sample
     from migrator.core.app import Sessions
     from migrator.core.claims import Claims, Purpose
@@ -37,11 +38,25 @@ _NOT_THERE: Final = ("UndefinedTable", "InvalidSchemaName")
 _PURPOSES: Final[tuple[Purpose, ...]] = ("access", "refresh")
 
 
+@dataclass(frozen=True, slots=True)
+class Danger:
+    """A hazard, and whose.
+
+    Args:
+        shapes: names of those that it is a fact of; empty: it was seen in this very token.
+    """
+
+    hazard: Hazard
+    shapes: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inspection:
     """Everything about a pasted credential that may be printed.
 
     Args:
+        shapes: what it looks like, the likeliest first. Where none is sure, it may be any of them.
+        preset: the shape that its issuer's settings name.
         verified: whether its signature and claims hold; None: not known.
         reason: why it does not hold.
         now: what would happen at this moment; None: not known.
@@ -50,7 +65,8 @@ class Inspection:
 
     kind: Kind
     issuer: Issuer | None = None
-    presets: tuple[str, ...] = ()
+    shapes: tuple[Match, ...] = ()
+    preset: str | None = None
     sample: Sample = field(default_factory=lambda: sample.Sample(kind="garbage"), repr=False)
     subject: str | None = None
     purpose: Purpose | None = None
@@ -58,7 +74,7 @@ class Inspection:
     reason: Reason | None = None
     now: Outcome | None = None
     phases: tuple[Outcome, ...] = ()
-    hazards: tuple[Hazard, ...] = ()
+    dangers: tuple[Danger, ...] = ()
     unknown: dict[str, str] = field(default_factory=dict)
     at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
@@ -166,7 +182,8 @@ def _with(
     return Inspection(
         kind=kind,
         issuer=shape.issuer,
-        presets=shape.presets,
+        shapes=shape.shapes,
+        preset=shape.preset,
         sample=shape.sample,
         subject=shape.subject,
         purpose=claims.purpose if claims else None,
@@ -174,7 +191,7 @@ def _with(
         reason=reason,
         now=next((each for each in phases if each.phase is phase), None),
         phases=tuple(phases),
-        hazards=shape.hazards,
+        dangers=shape.dangers,
         unknown=shape.unknown,
         at=shape.at,
     )
@@ -188,8 +205,8 @@ def _shape(
     at: datetime,
     unknown: dict[str, str],
 ) -> Inspection:
-    presets = tuple(recognise(read.header, read.payload))
-    claim = subject_claim(read, issuer, presets)
+    shapes = recognise(read.header, read.payload) if read.kind != "garbage" else ()
+    claim = subject_claim(read, issuer, shapes)
     view = hazards.View(
         sample=read,
         credential=credential,
@@ -197,36 +214,56 @@ def _shape(
         subject_claim=claim,
         issuer=issuer,
     )
-    found = hazards.found(view) if read.kind != "garbage" else []
-    preset = (issuer.preset if issuer else None) or (presets[0] if presets else None)
-    known = {each.id for each in found}
-    more = PRESETS[preset].hazards if preset else ()
+    preset = issuer.preset if issuer else None
     kinds: dict[str, Kind] = {"jwe": "jwe", "garbage": "garbage", "jws": "legacy"}
     return Inspection(
         kind=kinds[read.kind],
         issuer=issuer,
-        presets=presets,
+        shapes=shapes,
+        preset=preset,
         sample=read,
         subject=sample.shape(facts.claim(read.payload, claim)) if read.payload else None,
-        hazards=(*found, *(each for each in more if each.id not in known)),
+        dangers=() if read.kind == "garbage" else _dangers(view, shapes, preset),
         unknown=unknown,
         at=at,
     )
 
 
-def subject_claim(read: Sample, issuer: Issuer | None, presets: Sequence[str]) -> str:
-    """The claim that names the subject: as configured, else as its preset says, else a guess."""
+def _dangers(view: View, shapes: Sequence[Match], preset: str | None) -> tuple[Danger, ...]:
+    """What was seen in the token, then what is true of its shape; of every one it may have."""
+    seen = hazards.found(view)
+    if preset is not None:
+        likely = [PRESETS[preset]]
+    else:
+        likely = [each.preset for each in shapes if each.is_sure or not shapes[0].is_sure]
+    known = {each.id for each in seen}
+    more: dict[Hazard, list[str]] = {}
+    for shape in likely:
+        for hazard in shape.hazards:
+            if hazard.id not in known:
+                more.setdefault(hazard, []).append(shape.name)
+    return (
+        *(Danger(each) for each in seen),
+        *(Danger(each, tuple(names)) for each, names in more.items()),
+    )
+
+
+def subject_claim(read: Sample, issuer: Issuer | None, shapes: Sequence[Match]) -> str:
+    """The claim that names the subject: as configured, else as its shape says, else a guess."""
     if issuer is not None:
         return issuer.claims.subject
     guesses = [*_CLAIMS]
-    for preset in presets[:1]:
-        mapping = PRESETS[preset].defaults.get("claims")
-        if isinstance(mapping, dict):
+    for match in shapes[:1]:
+        mapping = match.preset.defaults.get("claims")
+        if isinstance(mapping, Mapping):
             guesses.insert(0, str(mapping.get("subject", "sub")))
     return next((name for name in guesses if facts.claim(read.payload, name) is not None), "sub")
 
 
-_CLAIMS: Final = ("sub", "user_id", "uid", "userId", "id", "identity", "username", "email")
+_CLAIMS: Final = (
+    *("sub", "user_id", "uid", "userId", "id", "_id", "user.id", "user._id", "identity"),
+    *("username", "email"),
+)
 
 
 def _ours(token: bytes, app: Sessions, *, at: datetime, unknown: dict[str, str]) -> Inspection:
