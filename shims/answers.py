@@ -5,7 +5,7 @@ Pure data: statuses, raw headers, bodies. Who sends them is the shims' business.
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -14,13 +14,13 @@ from typing import Final, Self, TypeAlias
 from migrator.core.presented import Outcome, Route
 from migrator.core.verdicts import Admitted, Notice, Passed, Reason, status, word
 from migrator.settings import Settings
-from shims.csrf import same_host
+from shims.csrf import SAFE_METHODS, same_host
+from shims.jar import Jar, given, name_of
 
 RawHeader: TypeAlias = tuple[bytes, bytes]
 RawHeaders: TypeAlias = Sequence[RawHeader]
 
 _RETRY_SECONDS: Final = b"1"  # an outage is noticed and mended within the database's budget
-_COOKIE_SECONDS: Final = 400 * 86_400  # browsers cut longer lives down (RFC 6265bis section 5.5)
 _CODES: Final = {400: "invalid_request", 401: "invalid_token", 403: "csrf"}
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _NO_HAND_OUT_METHODS: Final = frozenset({"HEAD", "OPTIONS"})
@@ -55,8 +55,7 @@ class Answers:
     """How this app's answers are worded; built once from the settings."""
 
     token_header: bytes
-    cookie_name: bytes
-    cookie_attributes: bytes
+    jar: Jar
     refusal_status: int
     scheme: bytes
     body: str | None
@@ -66,14 +65,11 @@ class Answers:
     @classmethod
     def of(cls, settings: Settings) -> Self:
         """The wording that the settings ask for."""
-        cookie, refusal = settings.cookie, settings.http.refusal
-        secure = b"Secure; " if cookie.secure else b""
-        same_site = cookie.same_site.capitalize().encode()
+        refusal = settings.http.refusal
         link = settings.http.deprecation_link
         return cls(
             token_header=settings.swap.header.encode(),
-            cookie_name=cookie.effective_name.encode(),
-            cookie_attributes=b"; Path=/; %bHttpOnly; SameSite=%b" % (secure, same_site),
+            jar=Jar.of(settings),
             refusal_status=refusal.status,
             scheme=refusal.scheme.encode(),
             body=refusal.body,
@@ -108,9 +104,10 @@ class Answers:
                 amended += self._notice(verdict.notice, headers)
             if verdict.hand_out is not None and may_hand_out(headers, code=code, asked=asked):
                 amended = self._hand_out(amended, verdict, verdict.hand_out, outcome)
-        if outcome.dead_cookie and asked.navigates and not self._sets_cookie(amended):
-            expired = b"%b=%b; Max-Age=0" % (self.cookie_name, self.cookie_attributes)
-            amended.append((b"Set-Cookie", expired))
+        if outcome.dead_cookie or outcome.sent is not None:
+            tidied = self._tidied(headers, code=code, outcome=outcome, asked=asked)
+            if tidied:
+                amended = [*_uncached(amended), *((b"Set-Cookie", line) for line in tidied)]
         return amended
 
     def _hand_out(
@@ -120,24 +117,60 @@ class Answers:
             handed = [(self.token_header, token)]
             headers = _listed(headers, b"Access-Control-Expose-Headers", (self.token_header,))
         elif outcome.place == "cookie" and not self._sets_cookie(headers):
-            cookie = b"%b=%b%b%b" % (
-                self.cookie_name,
-                token,
-                self.cookie_attributes,
-                self._max_age(verdict),
-            )
-            handed = [(b"Set-Cookie", cookie)]
+            lines = self.jar.session(token, self._lasts_s(verdict))
+            handed = [(b"Set-Cookie", line) for line in lines]
         else:  # a query string is no place to keep one, and what the app itself answers stands
             return headers
-        kept = [line for line in headers if not _is_cache_rule(line[0].lower())]
-        return [*_listed(kept, b"Vary", _VARY), (b"Cache-Control", b"no-store"), *handed]
+        return [*_uncached(headers), *handed]
 
-    def _max_age(self, verdict: Admitted) -> bytes:
+    def _lasts_s(self, verdict: Admitted) -> float | None:
         session = verdict.principal.session
         if session is None or session.expires_at is None:
-            return b""
-        left = int(session.expires_at.timestamp() - self.now())
-        return b"; Max-Age=%d" % max(0, min(left, _COOKIE_SECONDS))
+            return None
+        return session.expires_at.timestamp() - self.now()
+
+    def _tidied(
+        self, headers: RawHeaders, *, code: int, outcome: Outcome, asked: Asked
+    ) -> list[bytes]:
+        """What becomes of the browser's other cookies: lines of Set-Cookie.
+
+        Nothing of a name to which the app gives a value in this very answer. The session cookie
+        goes where nothing newer can be under way: on a navigation, and where the app logged out.
+        A copy on another domain or path goes at any time, since what we set is never that cookie;
+        a legacy token's cookie once nobody issues them any more.
+        """
+        if code == 304 or code >= 500:
+            return []
+        jar, sent = self.jar, outcome.sent
+        said = {name_of(value): value for name, value in headers if name.lower() == b"set-cookie"}
+        is_given = {name for name, value in said.items() if given(value)}
+        own = said.get(jar.name)
+        by_cookie = outcome.place == "cookie" or outcome.dead_cookie
+        left = by_cookie and asked.route == "logout" and _went(code, asked.method)
+        lines: list[bytes] = []
+        if left or (outcome.dead_cookie and asked.navigates):
+            if jar.name not in is_given:
+                ended = jar.ended() if own is None else []
+                lines += [*ended, *jar.copies(asked.host), *jar.unhinted()]
+        elif sent is not None and sent.repeated:
+            lines += jar.copies(asked.host)
+        if left:
+            lines += jar.leftovers(jar.old.keys() - is_given)
+        elif outcome.settled and sent is not None:
+            lines += jar.leftovers(sent.leftovers - is_given)
+        hints = () if left else self._hinted(own, outcome)
+        return list(dict.fromkeys([*lines, *hints]))
+
+    def _hinted(self, own: bytes | None, outcome: Outcome) -> list[bytes]:
+        """The hint follows the session cookie: what the app does with it, or that it is alone."""
+        if own is not None:
+            return self.jar.hinted_as(own)
+        verdict, sent = outcome.verdict, outcome.sent
+        if sent is None or not sent.lacks_hint or outcome.place != "cookie":
+            return []
+        if not isinstance(verdict, Admitted) or verdict.principal.via != "session":
+            return []
+        return self.jar.hinted(self._lasts_s(verdict))
 
     def _notice(self, notice: Notice, headers: RawHeaders) -> list[RawHeader]:
         """Deprecation (RFC 9745) and Sunset (RFC 8594), unless the app says its own."""
@@ -153,9 +186,8 @@ class Answers:
 
     def _sets_cookie(self, headers: RawHeaders) -> bool:
         """Whether the app itself sets or clears our cookie here: it knows best."""
-        ours = self.cookie_name + b"="
         return any(
-            name.lower() == b"set-cookie" and value.lstrip().startswith(ours)
+            name.lower() == b"set-cookie" and name_of(value) == self.jar.name
             for name, value in headers
         )
 
@@ -163,7 +195,7 @@ class Answers:
 def adds_nothing(outcome: Outcome) -> bool:
     """Whether the app's response goes out as it is, with nothing to add and nothing to count."""
     verdict = outcome.verdict
-    if outcome.dead_cookie or outcome.dead_legacy:
+    if outcome.dead_cookie or outcome.dead_legacy or outcome.sent is not None:
         return False
     if isinstance(verdict, Admitted):
         return verdict.hand_out is None and verdict.notice is None
@@ -191,6 +223,19 @@ def navigates(*, method: str, sec_fetch_mode: bytes | None, accept: bytes | None
     if sec_fetch_mode is not None:
         return sec_fetch_mode == b"navigate"
     return method == "GET" and accept is not None and b"text/html" in accept
+
+
+def _went(code: int, method: str) -> bool:
+    """Whether a logout route logged out: a page that only asks for it is a GET answered 200."""
+    if code >= 400 or method in _NO_HAND_OUT_METHODS:
+        return False
+    return method not in SAFE_METHODS or code in _REDIRECTS
+
+
+def _uncached(headers: Iterable[RawHeader]) -> list[RawHeader]:
+    """The headers of an answer that sets a cookie or hands out a token: for no cache."""
+    kept = [line for line in headers if not _is_cache_rule(line[0].lower())]
+    return [*_listed(kept, b"Vary", _VARY), (b"Cache-Control", b"no-store")]
 
 
 def _answer(code: int, said: dict[str, str], *more: RawHeader) -> Answer:

@@ -126,6 +126,23 @@ class Rollout:
                 return exception.phase
         return self.phase
 
+    def is_over_for(self, *, client: str | None, bucket: int) -> bool:
+        """Whether a subject's legacy tokens are refused, whichever issuer they may be of."""
+        if self.phase is Phase.RETIRED:
+            return True
+        for exception in self.exceptions:
+            is_over = _refuses(exception.phase)
+            if exception.by == "issuer":
+                if not is_over:
+                    return False
+            elif exception.covers(issuer=None, client=client, bucket=bucket):
+                return is_over
+        return _refuses(self.phase)
+
     def includes(self, share: Share, bucket: int) -> bool:
         """Whether a subject of `bucket` is within `share` of this rollout."""
         return share == "all" or (share == "cohort" and bucket < self.percent)
+
+
+def _refuses(phase: Phase) -> bool:
+    return RULES[phase].legacy in {"verify_then_refuse", "unread"}

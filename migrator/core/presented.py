@@ -44,14 +44,32 @@ class Credential:
 
 
 @_record
+class Sent:
+    """What else of a browser's cookies bears on the answer, and never on the verdict.
+
+    Args:
+        leftovers: names that the settings list to be cleared, as far as they were sent.
+        repeated: whether our own cookie came with different values.
+        lacks_hint: whether it came without its hint.
+    """
+
+    leftovers: frozenset[bytes] = frozenset()
+    repeated: bool = False
+    lacks_hint: bool = False
+
+
+@_record
 class Presented:
     """Every credential of one request.
 
     Args:
         header: the explicit one. It decides, and never falls back to another.
         session_cookie: our cookie's value, where it is sent.
+        session_copies: its other values, where a copy on another domain or path is sent too.
         legacy: a legacy token's place that is not a header: an issuer's cookie or query parameter.
+        legacy_copies: other values of the very cookie that `legacy` is.
         others: further such places. They never decide, but the app may read them.
+        sent: what of the cookies the answer has to care for; None: nothing.
         foreign_header: an Authorization header of a scheme that is nobody's here (Basic, Digest).
         fault: what makes the request itself unreadable (a repeated or malformed credential).
         route: what the settings name this path, None for any other.
@@ -62,7 +80,9 @@ class Presented:
     _: KW_ONLY
     header: Credential | None = None
     session_cookie: Credential | None = None
+    session_copies: tuple[Credential, ...] = ()
     legacy: Credential | None = None
+    legacy_copies: tuple[Credential, ...] = ()
     others: tuple[Credential, ...] = ()
     foreign_header: bool = False
     fault: Reason | None = None
@@ -71,6 +91,7 @@ class Presented:
     path: str = "/"
     user_agent: str | None = None
     ip: str | None = None
+    sent: Sent | None = None
 
 
 @_record
@@ -83,9 +104,13 @@ class Outcome:
             the request is a navigation.
         dead_legacy: a legacy token that did not decide is one we refuse: hide it from the app,
         which reads for itself here.
+        sent: cookies that the answer has to care for; None: nothing.
+        settled: nothing needs the legacy tokens of this client any more, no rollback either.
     """
 
     verdict: Verdict
     place: Place | None = None
     dead_cookie: bool = False
     dead_legacy: bool = False
+    sent: Sent | None = None
+    settled: bool = False

@@ -33,7 +33,15 @@ def check_tokens(tokens: Tokens, findings: Findings) -> None:
 
 
 def check_cookie(cookie: Cookie, environment: str, findings: Findings) -> None:
-    """A session cookie travels in the clear in development only."""
+    """A session cookie travels in the clear in development only, and nothing clears it."""
+    ours = (cookie.effective_name, None, "/")
+    for at, old in enumerate(cookie.clear):
+        if (old.name, old.domain, old.path) == ours or old.name == cookie.hint:
+            why = "that is a cookie in use: clearing it would log its user out"
+            findings.add("settings.cookie-in-use", ("cookie", "clear", at), why)
+    if cookie.hint == cookie.effective_name:
+        why = "it would put `1` in the place of the session token"
+        findings.add("settings.cookie-in-use", ("cookie", "hint"), why)
     if cookie.secure:
         return
     if environment.lower() in PRODUCTION:

@@ -14,6 +14,8 @@ from pydantic import ConfigDict, Field, SecretBytes
 from pydantic.dataclasses import dataclass
 
 from migrator.settings.values import (
+    CookieDomain,
+    CookiePath,
     Count,
     DatabaseUrl,
     Duration,
@@ -129,12 +131,32 @@ class Routes:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+class OldCookie:
+    """A copy to clear: browsers delete by name, Domain and Path together, as they were set.
+
+    Without `domain` it is the host-only copy; each copy is an entry of its own.
+    """
+
+    name: HeaderName
+    domain: CookieDomain | None = None
+    path: CookiePath = "/"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class Cookie:
-    """The session cookie. Use `effective_name`, never `name`, on the wire."""
+    """The session cookie. Use `effective_name`, never `name`, on the wire.
+
+    `clear` names the copies that go once nothing needs them: the legacy tokens' cookies, and our
+    own under another Domain or Path. `hint` is a cookie without a credential that scripts can read
+    while the session cookie is there; `hint_domain` lets those of sibling hosts read it too.
+    """
 
     name: HeaderName = "__Host-session"
     same_site: Literal["lax", "strict", "none"] = "lax"
     secure: bool = True
+    clear: tuple[OldCookie, ...] = ()
+    hint: HeaderName | None = None
+    hint_domain: CookieDomain | None = None
     effective_name: str = field(init=False)
 
     def __post_init__(self) -> None:

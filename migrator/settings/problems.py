@@ -37,9 +37,18 @@ REMEDIES: Final[Mapping[str, str]] = {
     ),
     "settings.bad-url": "write https://host/path",
     "settings.bad-value": "give a value of that kind",
+    "settings.cookie-in-use": (
+        "clear copies under another name, domain or path; give the hint a name of its own"
+    ),
+    "settings.bridge-issuer": "name the id of one of [[issuers]], or leave it out for the first",
+    "settings.bridge-key": (
+        'set bridge.key = { key = "env:NAME", kid = "…" } to a private key or secret of its own, '
+        "and give the app what verifies it"
+    ),
     "settings.cookie-insecure": (
         "set cookie.secure = true, or name a development environment and keep same_site lax"
     ),
+    "settings.duplicate-client": "give each client its own id",
     "settings.duplicate-issuer": "give each issuer its own id and name",
     "settings.duplicate-kid": "give each key its own kid",
     "settings.duplicate-swap-key": "give each swap key its own id; rows remember it",
@@ -89,6 +98,9 @@ REMEDIES: Final[Mapping[str, str]] = {
     "settings.unknown-key": "remove it or correct its name",
     "settings.unknown-preset": "choose one that is known, or leave preset out and write the facts",
     "settings.unreadable-file": "make it a readable file of at most 1 MiB",
+    "settings.weak-client-secret": (
+        "make one: `python -c 'import secrets; print(secrets.token_urlsafe(32))'`"
+    ),
     "settings.weak-hmac": (
         "rotate to a random secret of the hash's size: `openssl rand -hex 32` (HS512: 64)"
     ),

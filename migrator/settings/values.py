@@ -166,4 +166,8 @@ RedisUrl = Annotated[SecretStr, AfterValidator(_redis)]
 SafeUrl = Annotated[str, AfterValidator(_safe_url)]
 Link = Annotated[str, StringConstraints(pattern=r"^https?://[^\s<>\"\x00-\x1f\x7f]+$")]
 Origin = Annotated[str, AfterValidator(_origin)]
+CookieDomain = Annotated[
+    str, StringConstraints(pattern=r"^\.?[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*$", max_length=253)
+]
+CookiePath = Annotated[str, StringConstraints(pattern=r"^/[^;\x00-\x1f\x7f]*$", max_length=1024)]
 PathPattern = Annotated[str, AfterValidator(_pattern)]
