@@ -1,0 +1,70 @@
+"""What a Django app calls: the toolkit's `Sessions`, and revocations that wait for the commit.
+
+A revocation is seen everywhere at once, an uncommitted row nowhere: ended first, a login with the
+old password could still come in between, and a rolled back transaction would have logged a user
+out for nothing. What is left is a process that dies between the two: whoever must not leave even
+that gap calls the method itself and commits afterwards.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+
+from migrator import wiring
+from migrator.core.app import AsyncSessions, Sessions
+from shims.django.configuration import configuration
+
+
+def sessions() -> Sessions:
+    """What blocking views call at their login, refresh and logout routes."""
+    return wiring.sessions(configuration().settings)
+
+
+def async_sessions() -> AsyncSessions:
+    """What async views call."""
+    return wiring.async_sessions(configuration().settings)
+
+
+def subject_of(user: Any) -> str:
+    """The subject that a user is in our tables: its USER_FIELD."""
+    field = configuration().user_field
+    return str(user.pk if field == "pk" else getattr(user, field))
+
+
+def end_on_commit(token_or_id: str | bytes | UUID, *, using: str | None = None) -> None:
+    """`Sessions.end` once the open transaction is committed, at once where there is none.
+
+    Args:
+        token_or_id: as `Sessions.end` takes it.
+        using: the database whose transaction that is.
+
+    Raises:
+        Unavailable: out of the commit: it holds, and the session still lives. Answer 503.
+    """
+    ended = sessions()
+    transaction.on_commit(lambda: _call(ended.end, token_or_id), using=using)
+
+
+def end_all_on_commit(user: Any, *, realm: str | None = None, using: str | None = None) -> None:
+    """Log `user` out everywhere once the open transaction is committed.
+
+    For a new password, an account that is closed or one that was taken over. Hand the user who
+    asked for it a session afterwards: this one ends too.
+
+    Args:
+        user: whose sessions and legacy tokens; read now, so that a deleted user still has a key.
+        realm: as `Sessions.end_all` takes it.
+        using: the database whose transaction that is.
+
+    Raises:
+        Unavailable: out of the commit: it holds, and the sessions still live. Answer 503.
+    """
+    ended, subject = sessions(), subject_of(user)
+    transaction.on_commit(lambda: _call(ended.end_all, subject, realm=realm), using=using)
+
+
+def _call(end: Any, *arguments: Any, **options: Any) -> None:
+    end(*arguments, **options)
