@@ -15,11 +15,14 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from migrator.core import legacy
 from migrator.core.app import AsyncSessions, Sessions
+from migrator.core.bridge import Minter, Shape, Style
+from migrator.core.bridging import AsyncBridge, BlockingBridge, Bridging
 from migrator.core.clock import DatabaseClock
 from migrator.core.errors import BadSettings, Unavailable
 from migrator.core.flow import Flow, Node, SubjectState, SwapKey, Terms
 from migrator.core.gate import AsyncGate, Gate
 from migrator.core.ids import uuid7
+from migrator.core.meters import Meters
 from migrator.core.recent import Recent
 from migrator.core.sessions import Limits
 from migrator.core.tokens import SECRET_BYTES
@@ -31,26 +34,32 @@ from migrator.stores.feed import Carrying, Feed
 from migrator.stores.hints import Hints
 from migrator.stores.keys import KeySource, key_ring
 from migrator.stores.memory_cache import NoCache
+from migrator.stores.metered import MeteredCache, MeteredDriver
 from migrator.stores.postgres import Postgres
 from migrator.stores.redis import AsyncRedis, BlockingRedis, namespace_of
+from migrator.stores.signers import signer
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
     from datetime import timedelta
 
     from migrator.core.interfaces import Cache
     from migrator.pulse import HintsMaker
-    from migrator.settings import Issuer, Key
+    from migrator.settings import Bridge, Issuer, Key
 
 __all__ = [
     "SubjectState",
+    "async_bridge",
     "async_gate",
     "async_sessions",
+    "blocklist",
+    "blocking_bridge",
     "gate",
     "operator",
     "sessions",
     "settings_of",
     "stop",
+    "vitals",
 ]
 
 Resolver: TypeAlias = "Callable[[str, str], SubjectState | Awaitable[SubjectState | None] | None]"
@@ -81,6 +90,20 @@ def async_gate(
     return _flow(AsyncGate, settings, blocks=False, resolve=resolve_subject)
 
 
+def blocking_bridge(settings: Settings) -> BlockingBridge | None:
+    """The bridge to a blocking app; None where the settings have none."""
+    if settings.bridge is None:
+        return None
+    return _flow(BlockingBridge, settings, blocks=True)
+
+
+def async_bridge(settings: Settings) -> AsyncBridge | None:
+    """The bridge to an async app; None where the settings have none."""
+    if settings.bridge is None:
+        return None
+    return _flow(AsyncBridge, settings, blocks=False)
+
+
 def sessions(settings: Settings | None = None) -> Sessions:
     """What a blocking app calls at its login, refresh and logout routes."""
     return _flow(Sessions, settings, blocks=True)
@@ -95,6 +118,33 @@ def operator(settings: Settings) -> Sessions:
     """`Sessions` for a command: no pulse, so this process is no node, and nothing outlives it."""
     house = _House(settings, pulse=False)
     return house.flow(Sessions, blocks=True, resolve=None)
+
+
+def vitals(settings: Settings | None = None) -> tuple[Node, Meters]:
+    """What this process remembers and counts, and how its stores do: what metrics are made of."""
+    settings = settings_of(settings)
+    with _joining:
+        house = _house_of(settings)
+    return house.node, house.meters
+
+
+def blocklist(
+    asked: Asked, *, issuer: str | None = None, settings: Settings | None = None
+) -> None:
+    """Give the ledger of kind `callback` the function that it asks, off the request path.
+
+    Where the settings have no such ledger of the issuer, one with the usual rhythm begins.
+
+    Args:
+        asked: `(header, payload)` → whether the token was revoked; blocking, and called in a
+            thread of ours: what it needs of the app (a context) it brings itself.
+        issuer: id of the issuer whose tokens it knows; the only one unless given.
+
+    Raises:
+        BadSettings: it cannot be run with.
+    """
+    with _joining:
+        _house_of(settings_of(settings)).ask(asked, issuer)
 
 
 def settings_of(settings: Settings | None) -> Settings:
@@ -117,9 +167,11 @@ class _House:
         self.settings = settings
         self.terms = terms_of(settings)
         self.verifier = verifier_of(settings)
+        self.minter = None if settings.bridge is None else minter_of(settings, settings.bridge)
         self.node = Node(
             recent=Recent(settings.memory.entries), usage=Usage(), clock=DatabaseClock()
         )
+        self.meters = Meters()
         self._stores: dict[bool, tuple[Postgres, Cache]] = {}
         self._drivers: list[BlockingDriver | AsyncDriver] = []
         self.pulse = _pulse_of(settings, self.node) if pulse else None
@@ -128,7 +180,7 @@ class _House:
 
     def flow(self, kind: type[_F], *, blocks: bool, resolve: Resolver | None) -> _F:
         store, cache = self._stores_of(blocks=blocks)
-        return kind(
+        joined = kind(
             terms=self.terms,
             verifier=self.verifier,
             store=store,
@@ -138,6 +190,9 @@ class _House:
             secret=partial(secrets.token_bytes, SECRET_BYTES),
             resolve=None if resolve is None else _either_colour(resolve),
         )
+        if isinstance(joined, Bridging) and self.minter is not None:
+            joined.minter = self.minter
+        return joined
 
     def _stores_of(self, *, blocks: bool) -> tuple[Postgres, Cache]:
         if blocks not in self._stores:
@@ -148,8 +203,12 @@ class _House:
                 budget_s=settings.database.budget_ms / 1000,
             )
             self._drivers.append(driver)
-            store = Postgres(driver, settings.database.schema)
-            self._stores[blocks] = store, _cache_of(settings, blocks=blocks)
+            metered = MeteredDriver(driver, self.meters.store)
+            store = Postgres(metered, settings.database.schema)
+            cache = _cache_of(settings, blocks=blocks)
+            if settings.redis is not None:
+                cache = MeteredCache(cache, self.meters.cache)
+            self._stores[blocks] = store, cache
         return self._stores[blocks]
 
     def stop(self) -> None:
@@ -175,13 +234,16 @@ def _flow(
     if settings.issuers and not settings.swap.keys:  # without issuers nothing is swapped
         raise BadSettings((no_swap_key(),))
     with _joining:
-        for house in _houses:
-            if house.settings is settings or house.settings == settings:
-                break
-        else:
-            house = _House(settings)
-            _houses.append(house)
-        return house.flow(kind, blocks=blocks, resolve=resolve)
+        return _house_of(settings).flow(kind, blocks=blocks, resolve=resolve)
+
+
+def _house_of(settings: Settings) -> _House:
+    for house in _houses:
+        if house.settings is settings or house.settings == settings:
+            return house
+    house = _House(settings)
+    _houses.append(house)
+    return house
 
 
 def terms_of(settings: Settings) -> Terms:
@@ -222,6 +284,76 @@ def rolling_of(settings: Settings) -> dict[str, timedelta]:
     return {realm: min(of) for realm, of in all_rolling.items()}
 
 
+def minter_of(settings: Settings, bridge: Bridge) -> Minter:
+    """What mints the JWTs that the app behind the bridge understands.
+
+    Raises:
+        BadSettings: a key signs nothing.
+    """
+    issuer = next(each for each in settings.issuers if each.id == bridge.issuer)
+    own = next((key for key in issuer.keys if key.form == "secret"), None)
+    key = bridge.key or own
+    assert key is not None  # settings.bridge-key
+    refresh_key = bridge.refresh_key or next(
+        (each for each in issuer.refresh_keys if each.form == "secret"), key
+    )
+    typ = next(iter(issuer.typ), None)
+    audience = next(iter(issuer.audience), None)
+    integers = bridge.integer_subject
+    return Minter(
+        Shape(
+            issuer=issuer.id,
+            realm=issuer.realm,
+            styles={
+                "access": Style(
+                    signer=signer(_source(key), issuer.algorithms),
+                    purpose=_told(issuer.purpose.require),
+                    constants=bridge.constants,
+                    mirrors=bridge.mirrors,
+                ),
+                "refresh": Style(
+                    signer=signer(_source(refresh_key), issuer.algorithms),
+                    purpose=_told(issuer.purpose.refresh or {}),
+                    constants=bridge.refresh_constants,
+                    mirrors=bridge.refresh_mirrors,
+                ),
+            },
+            lifetime=bridge.lifetime,
+            iss=_unless_any(issuer.issuer),
+            audience=_unless_any(audience),
+            typ=_unless_any(typ),
+            claims=_claim_names(issuer, keep=()),
+            integer_subject=issuer.integer_subject if integers is None else integers,
+            expiring=bridge.expiring,
+            access_lifetime=issuer.lifetime,
+        )
+    )
+
+
+def _told(rule: Mapping[str, object]) -> dict[str, object]:
+    """The claims by which a purpose rule is kept; what it wants absent or takes any of, is not."""
+    told = {}
+    for name, wanted in rule.items():
+        value = next(iter(wanted), None) if isinstance(wanted, list | tuple) else wanted
+        if value is not None and value != "*":
+            told[name] = value
+    return told
+
+
+def _unless_any(value: str | None) -> str | None:
+    return None if value == "*" else value
+
+
+def _claim_names(issuer: Issuer, *, keep: tuple[str, ...]) -> legacy.ClaimNames:
+    return legacy.ClaimNames(
+        subject=issuer.claims.subject,
+        client=issuer.claims.client,
+        scopes=issuer.claims.scopes,
+        family=issuer.claims.family,
+        keep=keep,
+    )
+
+
 def verifier_of(settings: Settings) -> legacy.Verifier:
     """The verifier of every configured issuer.
 
@@ -229,7 +361,13 @@ def verifier_of(settings: Settings) -> legacy.Verifier:
         BadSettings: a key cannot be used.
     """
     return legacy.Verifier(
-        [issuer_of(issuer) for issuer in settings.issuers],
+        [
+            issuer_of(
+                issuer,
+                bridged=settings.bridge is not None and settings.bridge.issuer == issuer.id,
+            )
+            for issuer in settings.issuers
+        ],
         foreign=[
             legacy.ForeignRule(iss=rule.iss, claims=rule.claims, path=rule.path)
             for rule in settings.foreign
@@ -238,8 +376,11 @@ def verifier_of(settings: Settings) -> legacy.Verifier:
     )
 
 
-def issuer_of(issuer: Issuer) -> legacy.Issuer:
+def issuer_of(issuer: Issuer, *, bridged: bool = False) -> legacy.Issuer:
     """One issuer with its keys prepared.
+
+    Args:
+        bridged: whether an app reads bridge JWTs of this shape: it is to find its claims in them.
 
     Raises:
         BadSettings: a key cannot be used.
@@ -271,29 +412,32 @@ def issuer_of(issuer: Issuer) -> legacy.Issuer:
         lifetime=issuer.lifetime,
         refresh_lifetime=issuer.refresh_lifetime,
         max_age=issuer.max_age,
-        claims=legacy.ClaimNames(
-            subject=issuer.claims.subject,
-            client=issuer.claims.client,
-            scopes=issuer.claims.scopes,
-            family=issuer.claims.family,
-            keep=issuer.claims.keep,
-        ),
+        claims=_claim_names(issuer, keep=_kept(issuer, bridged=bridged)),
         require=issuer.purpose.require,
         refresh=issuer.purpose.refresh,
     )
 
 
+def _kept(issuer: Issuer, *, bridged: bool) -> tuple[str, ...]:
+    keep = issuer.claims.keep
+    if not bridged:
+        return keep
+    # The app's own lists and not-before dates go by these two.
+    return (*keep, "jti", "iat") if keep else ("*",)
+
+
 def _sources(keys: Sequence[Key]) -> list[KeySource]:
-    return [
-        KeySource(
-            value=key.value.get_secret_value(),
-            origin=key.origin,
-            form=key.form,
-            kid=key.kid,
-            alg=key.alg,
-        )
-        for key in keys
-    ]
+    return [_source(key) for key in keys]
+
+
+def _source(key: Key) -> KeySource:
+    return KeySource(
+        value=key.value.get_secret_value(),
+        origin=key.origin,
+        form=key.form,
+        kid=key.kid,
+        alg=key.alg,
+    )
 
 
 def _cache_of(settings: Settings, *, blocks: bool) -> Cache:

@@ -17,7 +17,9 @@ from migrator.core.presented import Outcome, Presented
 from migrator.core.verdicts import Admitted, Passed, Principal, Refused
 from migrator.settings import Settings
 from shims.answers import Answer, Answers, Asked, adds_nothing, navigates
-from shims.credentials import Places, clean, clear, clear_query, find, lone, value_of
+from shims.asgi_bridging import Over
+from shims.bridging import Asking, Bridge
+from shims.credentials import Places, clean, clear, clear_query, find, lone, route_of, value_of
 from shims.websockets import watching
 
 Scope: TypeAlias = MutableMapping[str, Any]
@@ -154,6 +156,9 @@ class DualAcceptMiddleware:
         self._answers = Answers.of(settings)
         self._gate: AsyncAsks = gate
         self._watched = watching(gate, self._places)
+        flow = wiring.async_bridge(settings)
+        bridge = None if flow is None else Bridge.of(settings, self._places, flow)
+        self._over = None if bridge is None else Over(bridge, self._answers, _refusing)
         self._close: Callable[[], Awaitable[None]] = getattr(gate, "aclose", _nothing)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -174,7 +179,7 @@ class DualAcceptMiddleware:
         gate, places, headers = self._gate, self._places, scope["headers"]
         gate.wake()
         query = scope.get("query_string", b"")
-        only = lone(places, headers, query)
+        only = lone(places, headers, query) if self._over is None else None
         remembered = None if only is None else gate.peek_header(*only)
         if remembered is not None and remembered.hand_out is None and remembered.notice is None:
             await app(_scoped(scope, remembered.principal), receive, send)
@@ -193,7 +198,7 @@ class DualAcceptMiddleware:
         if lies:
             scope = {**scope, "headers": clean(places, headers)}
         if presented is None:
-            await self.app(_scoped(scope, None), receive, send)
+            await self._onward(app, _scoped(scope, None), receive, send)
             return
 
         outcome = gate.peek(presented) if remembered is None else Outcome(remembered, "header")
@@ -220,7 +225,33 @@ class DualAcceptMiddleware:
         if not adds_nothing(outcome):
             self._hide(inner, outcome)
             send = self._amending(scope, presented, outcome, send)
-        await app(inner, receive, send)
+        await self._onward(app, inner, receive, send, presented, outcome)
+
+    async def _onward(
+        self,
+        app: App,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        presented: Presented | None = None,
+        outcome: Outcome | None = None,
+    ) -> None:
+        """To the app, over the bridge where there is one. `scope` is the app's own copy."""
+        if self._over is None:
+            await app(scope, receive, send)
+            return
+        path, peer = scope["path"], scope.get("client")
+        asking = Asking(
+            method=scope.get("method", "GET"),
+            path=path,
+            headers=scope["headers"],
+            query=scope.get("query_string", b""),
+            route=route_of(self._places, path, scope.get("root_path", "")),
+            presented=presented,
+            outcome=outcome,
+            ip=peer[0] if peer else None,
+        )
+        await self._over.take(app, scope, receive, send, asking)
 
     def _hide(self, scope: Scope, outcome: Outcome) -> None:
         """Take dead credentials of ours out of the app's own copy of the scope."""
@@ -299,6 +330,11 @@ def _lowered(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
 
 async def _nothing() -> None:
     """What there is to close of a gate that has no end of its own."""
+
+
+async def _refusing(answer: Answer, scope: Scope, receive: Receive, send: Send) -> None:
+    code = _TRY_AGAIN_LATER if answer.status == 503 else _POLICY_VIOLATION
+    await _answer(answer, code, scope, receive, send)
 
 
 async def _answer(

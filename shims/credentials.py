@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final, Self, TypeAlias
 from urllib.parse import unquote_to_bytes
 
-from migrator.core.presented import Credential, Presented, Route
+from migrator.core.presented import Credential, Presented, Route, Sent
 from migrator.core.verdicts import Reason
 from migrator.settings import Settings, Transport
 from shims.cookies import CookieReader
@@ -45,7 +45,9 @@ _OTHER: Final = b""
 _DASHED: Final = bytes.maketrans(b"_", b"-")
 _LONGEST_NAME_BYTES: Final = 64
 _MOST_NAMES: Final = 512  # header names remembered: programs send dozens, hostile ones any number
+_MOST_COPIES: Final = 4  # of one cookie: a host, its parents, an old path; each costs a look-up
 _NOBODY: Final[frozenset[str]] = frozenset()
+_NO_NAMES: Final[frozenset[bytes]] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,9 +55,9 @@ class Places:
     """Where credentials may be, and how requests are read; built once from the settings.
 
     `headers` has every header that carries a credential by its lower-case name, `cookies` and
-    `queries` those of the issuers in the order they are configured. `roles` remembers what each
-    header name seen so far means, `silent` those that bring no credential: memos, the only parts
-    that change.
+    `queries` those of the issuers in the order they are configured. `leftovers` are cookies to be
+    cleared one day. `roles` remembers what each header name seen so far means, `silent` those that
+    bring no credential: memos, the only parts that change.
     """
 
     headers: Mapping[bytes, Schemes]
@@ -67,6 +69,8 @@ class Places:
     room: int
     routes: RouteTable
     reader: CookieReader
+    leftovers: frozenset[bytes] = _NO_NAMES
+    hint: bytes | None = None
     roles: dict[bytes, bytes] = field(default_factory=dict)
     silent: set[bytes] = field(default_factory=set)
 
@@ -86,6 +90,9 @@ class Places:
         }
         session_cookie = settings.cookie.effective_name.encode()
         tokens = settings.tokens
+        leftovers = {old.name.encode() for old in settings.cookie.clear} - {session_cookie}
+        hint = settings.cookie.hint.encode() if settings.cookie.hint else None
+        known = [session_cookie, *cookies, *sorted(leftovers), *([hint] if hint else ())]
         return cls(
             headers=spelt,
             session_cookie=session_cookie,
@@ -98,7 +105,9 @@ class Places:
             allowed_origins=frozenset(origin.encode() for origin in settings.http.allowed_origins),
             room=settings.http.max_credential_bytes,
             routes=RouteTable.of(settings.routes),
-            reader=CookieReader.of([session_cookie, *cookies]),
+            reader=CookieReader.of(known),
+            leftovers=frozenset(leftovers),
+            hint=hint,
         )
 
     def role(self, name: bytes) -> bytes:
@@ -171,8 +180,10 @@ def find(
         else:
             more.append((role, value))
 
-    header = fault = session_cookie = None
+    header = fault = sent = None
+    ours: tuple[Credential, ...] = ()
     legacy: tuple[Credential, ...] = ()
+    others: tuple[Credential, ...] = ()
     is_foreign = False
     if authorization is not None and not more:  # as a rule
         only = _read(places, _AUTHORIZATION, authorization)
@@ -185,16 +196,18 @@ def find(
             more.append((_AUTHORIZATION, authorization))
         header, fault, is_foreign = _headers(places, more)
     if lines:
-        session_cookie, legacy, repeated = _cookies(places, lines)
+        ours, legacy, others, sent, repeated = _cookies(places, lines)
         fault = fault or repeated
     if places.queries and query:
         parameter, repeated = _parameters(places, query)
-        legacy, fault = legacy + parameter, fault or repeated
-    if not (header or session_cookie or legacy or fault or is_foreign):
+        others, fault = others + parameter, fault or repeated
+        if not legacy:
+            legacy, others = others[:1], others[1:]
+    if not (header or ours or legacy or fault or is_foreign):
         return None, lies
 
     is_forged = False
-    is_ambient = session_cookie is not None or (legacy and legacy[0].place == "cookie")
+    is_ambient = bool(ours) or (bool(legacy) and legacy[0].place == "cookie")
     if is_ambient and method not in SAFE_METHODS:  # else there is no need to search the headers
         is_forged = forged(
             method=method,
@@ -203,18 +216,24 @@ def find(
             host=value_of(headers, b"host"),
             allowed_origins=places.allowed_origins,
         )
+    route = route_of(places, path, mount)
+    if is_ambient and sent is None and route == "logout":
+        sent = Sent()
     presented = Presented(
         header=header,
-        session_cookie=session_cookie,
+        session_cookie=ours[0] if ours else None,
+        session_copies=ours[1:],
         legacy=legacy[0] if legacy else None,
-        others=legacy[1:],
+        legacy_copies=legacy[1:],
+        others=others,
         foreign_header=is_foreign,
         fault=fault,
-        route=_route(places, path, mount) if mount else places.routes.kind(path),
+        route=route,
         forged=is_forged,
         path=path,
         user_agent=None if agent is None else agent.decode("latin-1"),
         ip=ip,
+        sent=sent,
     )
     return presented, lies
 
@@ -295,19 +314,45 @@ def _read(places: Places, role: bytes, line: bytes) -> Credential | Reason | Non
 
 def _cookies(
     places: Places, lines: list[bytes]
-) -> tuple[Credential | None, tuple[Credential, ...], Reason | None]:
+) -> tuple[
+    tuple[Credential, ...],
+    tuple[Credential, ...],
+    tuple[Credential, ...],
+    Sent | None,
+    Reason | None,
+]:
+    """Our values, the first legacy cookie's, others', what the answer cares for, a fault.
+
+    A browser sends a cookie twice when an old copy lies on another domain or path, in an order
+    that says nothing of their worth; the gate judges each. More than a few copies no browser has.
+    """
     values = places.reader.read(lines)
     if not values:
-        return None, (), None
-    repeated = any(len(different) > 1 for different in values.values())
-    fault = Reason.REPEATED_CREDENTIAL if repeated else None
-    ours = next(iter(values.get(places.session_cookie, ())), None)
-    legacy = tuple(
-        Credential(value, "cookie", issuers)
+        return (), (), (), None, None
+    ours = values.get(places.session_cookie, frozenset())
+    if len(ours) > 1:  # two lines that a WSGI server joined by a comma
+        ours = frozenset(value.partition(b",")[0] for value in ours)
+    legacy = [
+        tuple(Credential(value, "cookie", issuers) for value in sorted(values[name]))
         for name, issuers in places.cookies.items()
-        for value in values.get(name, ())
+        if values.get(name)
+    ]
+    most = max(len(ours), *map(len, legacy), 1)
+    fault = Reason.REPEATED_CREDENTIAL if most > _MOST_COPIES else None
+    sent = None
+    if places.leftovers or places.hint or len(ours) > 1:
+        sent = Sent(
+            leftovers=frozenset(name for name in places.leftovers if values.get(name)),
+            repeated=len(ours) > 1,
+            lacks_hint=bool(ours) and places.hint is not None and not values.get(places.hint),
+        )
+    return (
+        tuple(Credential(value, "cookie") for value in sorted(ours)),
+        legacy[0] if legacy else (),
+        tuple(each for group in legacy[1:] for each in group),
+        sent,
+        fault,
     )
-    return (None if ours is None else Credential(ours, "cookie")), legacy, fault
 
 
 def _parameters(places: Places, query: bytes) -> tuple[tuple[Credential, ...], Reason | None]:
@@ -330,8 +375,9 @@ def _parameter_name(part: bytes) -> bytes:
     return unquote_to_bytes(part.partition(b"=")[0])
 
 
-def _route(places: Places, path: str, mount: str) -> Route | None:
+def route_of(places: Places, path: str, mount: str) -> Route | None:
+    """What the settings name a path; `mount` is how much of it leads to the app."""
     routes = places.routes
-    if path.startswith(mount):
+    if mount and path.startswith(mount):
         return routes.kind(path[len(mount) :]) or routes.kind(path)
     return routes.kind(path)

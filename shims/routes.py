@@ -4,7 +4,7 @@ Exact paths are one dict lookup; only what has a wild card costs a pattern.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, Self
 
@@ -36,6 +36,11 @@ class RouteTable:
                 else:
                     exact.setdefault(pattern, kind)
         return cls(exact, tuple(wild))
+
+    @classmethod
+    def listed(cls, patterns: Iterable[str]) -> Self:
+        """A table that only says whether a path is under one of `patterns`: as `public`."""
+        return cls.of(Routes(public=tuple(patterns)))
 
     def kind(self, path: str) -> Route | None:
         """What the settings name `path`, None for any other."""

@@ -17,30 +17,20 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from migrator import wiring
 from migrator.core.errors import Unavailable
 from migrator.core.presented import Outcome, Presented
-from migrator.core.verdicts import Admitted, Passed, Refused
+from migrator.core.verdicts import Admitted, Refused
 from migrator.settings import Settings
-from shims.answers import Answer, Answers, Asked, adds_nothing, navigates
-from shims.credentials import IDENTITY_HEADERS, Places, clear, clear_query, find, value_of
-from shims.csrf import SAFE_METHODS
-from shims.schemes import usual
+from shims.answers import Answer, Answers, adds_nothing
+from shims.bridging import Bridge
+from shims.credentials import Places, route_of
+from shims.environ import IDENTITY_KEYS, EnvironReader, native, raw, text
+from shims.wsgi_bridging import Over
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 PRINCIPAL: Final = "migrator.principal"
 
-_Line = tuple[bytes, bytes]
-
-
-def _key(name: bytes) -> str:
-    return "HTTP_" + name.decode("latin-1").upper().replace("-", "_")
-
-
-_IDENTITY_KEYS: Final = frozenset({"REMOTE_USER", *map(_key, IDENTITY_HEADERS)})
-_AUTHORIZATION: Final = _key(b"authorization")
-_ALWAYS: Final = (b"cookie", b"user-agent")
-# Asked only of requests that carry a cookie and may change something.
-_BROWSER: Final = (b"host", b"origin", b"sec-fetch-site", b"sec-fetch-mode", b"accept")
+_SAID: Final = IDENTITY_KEYS | {"REMOTE_USER"}
 
 
 class Asks(Protocol):
@@ -87,32 +77,37 @@ class DualAcceptMiddleware:
         settings = wiring.settings_of(settings)
         if gate is None:
             gate = wiring.gate(settings, resolve_subject=resolve_subject)
-        self._places = places = Places.of(settings)
+        places = Places.of(settings)
         self._answers = Answers.of(settings)
         self._gate: Asks = gate
-        self._keys = tuple((_key(name), name) for name in (*places.headers, *_ALWAYS))
-        self._browser_keys = tuple((_key(name), name) for name in _BROWSER)
-        self._other_keys = {_key(name) for name in (*places.headers, b"cookie")} - {_AUTHORIZATION}
-        self._schemes = places.headers[b"authorization"]
+        self._reader = EnvironReader.of(places)
+        flow = wiring.blocking_bridge(settings)
+        self._over = (
+            None
+            if flow is None
+            else Over(Bridge.of(settings, places, flow), self._answers, _answer)
+        )
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer a request, or hand it to the app with its principal."""
-        if not environ.keys().isdisjoint(_IDENTITY_KEYS):
-            for key in _IDENTITY_KEYS:
+        if not environ.keys().isdisjoint(_SAID):
+            for key in _SAID:
                 environ.pop(key, None)
         gate = self._gate
         gate.wake()
-        only = self._lone(environ)
+        only = self._reader.lone(environ) if self._over is None else None
         remembered = None if only is None else gate.peek_header(*only)
         if remembered is not None and remembered.hand_out is None and remembered.notice is None:
             environ[PRINCIPAL] = remembered.principal
             environ["REMOTE_USER"] = remembered.principal.subject
             return self.app(environ, start_response)
 
-        presented = self._find(environ)
+        mount = environ.get("SCRIPT_NAME", "")
+        path, mount = text(mount + environ.get("PATH_INFO", "")), text(mount)
+        presented = self._reader.find(environ, path=path, mount=mount)
         if presented is None:
             environ[PRINCIPAL] = None
-            return self.app(environ, start_response)
+            return self._onward(environ, start_response, path, mount)
 
         outcome = gate.peek(presented) if remembered is None else Outcome(remembered, "header")
         if outcome is None:
@@ -130,7 +125,7 @@ class DualAcceptMiddleware:
                 answer.headers,
                 code=answer.status,
                 outcome=outcome,
-                asked=self._asked(environ, presented),
+                asked=self._reader.asked(environ, presented),
             )
             answer = Answer(answer.status, tuple(amended), answer.body)
             return _answer(answer, environ, start_response)
@@ -138,72 +133,26 @@ class DualAcceptMiddleware:
             environ[PRINCIPAL] = None
         if not adds_nothing(outcome):
             start_response = self._amending(environ, presented, outcome, start_response)
-            self._hide(environ, outcome)
-        return self.app(environ, start_response)
+            self._reader.hide(environ, outcome)
+        return self._onward(environ, start_response, path, mount, presented, outcome)
 
-    def _lone(self, environ: WSGIEnvironment) -> tuple[bytes, frozenset[str]] | None:
-        """`credentials.lone`, for what a WSGI server made of the request."""
-        line = environ.get(_AUTHORIZATION)
-        if line is None or not self._other_keys.isdisjoint(environ):
-            return None
-        if self._places.queries and environ.get("QUERY_STRING"):
-            return None
-        return usual(_raw(line), self._schemes)
-
-    def _find(self, environ: WSGIEnvironment) -> Presented | None:
-        places = self._places
-        lines = _lines(environ, self._keys)
-        query = environ.get("QUERY_STRING", "") if places.queries else ""
-        if not lines and not query:
-            return None
-        method = environ["REQUEST_METHOD"]
-        if "HTTP_COOKIE" in environ and method not in SAFE_METHODS:
-            lines += _lines(environ, self._browser_keys)
-        mount = environ.get("SCRIPT_NAME", "")
-        presented, _ = find(
-            places,
-            lines,
-            method=method,
-            path=_text(mount + environ.get("PATH_INFO", "")),
-            mount=_text(mount),
-            query=_raw(query),
-            ip=environ.get("REMOTE_ADDR"),
+    def _onward(
+        self,
+        environ: WSGIEnvironment,
+        start_response: StartResponse,
+        path: str,
+        mount: str,
+        presented: Presented | None = None,
+        outcome: Outcome | None = None,
+    ) -> Iterable[bytes]:
+        """To the app, over the bridge where there is one."""
+        if self._over is None:
+            return self.app(environ, start_response)
+        route = route_of(self._reader.places, path, mount)
+        asking = self._over.asking(
+            environ, presented=presented, outcome=outcome, path=path, route=route
         )
-        return presented
-
-    def _asked(self, environ: WSGIEnvironment, presented: Presented) -> Asked:
-        lines = _lines(environ, self._browser_keys)
-        method = environ["REQUEST_METHOD"]
-        return Asked(
-            method=method,
-            host=value_of(lines, b"host"),
-            navigates=navigates(
-                method=method,
-                sec_fetch_mode=value_of(lines, b"sec-fetch-mode"),
-                accept=value_of(lines, b"accept"),
-            ),
-            route=presented.route,
-        )
-
-    def _hide(self, environ: WSGIEnvironment, outcome: Outcome) -> None:
-        """Take dead credentials of ours out of what the app sees."""
-        places = self._places
-        strips = isinstance(outcome.verdict, Passed) and outcome.verdict.strip
-        hides = strips or outcome.dead_legacy
-        cookies = frozenset(places.cookies) if hides else frozenset()
-        if outcome.dead_cookie:
-            cookies |= {places.session_cookie}
-        if not cookies and not hides:
-            return
-        kept = dict(clear(places, _lines(environ, self._keys), cookies=cookies, explicit=strips))
-        for key, name in self._keys:
-            if name in kept:
-                environ[key] = kept[name].decode("latin-1")
-            else:
-                environ.pop(key, None)
-        if hides and places.queries:
-            query = clear_query(places, _raw(environ.get("QUERY_STRING", "")))
-            environ["QUERY_STRING"] = query.decode("latin-1")
+        return self._over.take(self.app, environ, start_response, asking)
 
     def _amending(
         self,
@@ -212,18 +161,18 @@ class DualAcceptMiddleware:
         outcome: Outcome,
         start_response: StartResponse,
     ) -> StartResponse:
-        asked = self._asked(environ, presented)
+        asked = self._reader.asked(environ, presented)
 
         def amending(
             status: str, headers: list[tuple[str, str]], exc_info: Any = None, /
         ) -> Callable[[bytes], object]:
             code = int(status[:3])
-            raw = [(_raw(name), _raw(value)) for name, value in headers]
-            amended = self._answers.amend(raw, code=code, outcome=outcome, asked=asked)
+            lines = [(raw(name), raw(value)) for name, value in headers]
+            amended = self._answers.amend(lines, code=code, outcome=outcome, asked=asked)
             self._gate.observed(presented.path, outcome, code)
             if exc_info is None:  # servers and tests may take two arguments only
-                return start_response(status, _native(amended))
-            return start_response(status, _native(amended), exc_info)
+                return start_response(status, native(amended))
+            return start_response(status, native(amended), exc_info)
 
         return amending
 
@@ -235,24 +184,5 @@ def _answer(
         phrase = HTTPStatus(answer.status).phrase
     except ValueError:
         phrase = "Refused"
-    start_response(f"{answer.status} {phrase}", _native(answer.headers))
+    start_response(f"{answer.status} {phrase}", native(answer.headers))
     return [] if environ["REQUEST_METHOD"] == "HEAD" else [answer.body]
-
-
-def _lines(environ: WSGIEnvironment, keys: Iterable[tuple[str, bytes]]) -> list[_Line]:
-    return [(name, _raw(environ[key])) for key, name in keys if key in environ]
-
-
-def _native(headers: Iterable[_Line]) -> list[tuple[str, str]]:
-    return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers]
-
-
-def _raw(text: str) -> bytes:
-    # PEP 3333: bytes decoded as latin-1. What is not becomes "?", which no credential contains.
-    return text.encode("latin-1", "replace")
-
-
-def _text(path: str) -> str:
-    if path.isascii():
-        return path
-    return _raw(path).decode("utf-8", "replace")

@@ -10,16 +10,21 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, assert_never
 
+from migrator.core.bridge import is_marked
 from migrator.core.flow import run
 from migrator.core.legacy import Foreign, Legacy, Wrong
 from migrator.core.lookalike import as_signed
-from migrator.core.phases import RULES, Phase
+from migrator.core.phases import RULES, Phase, bucket_of
 from migrator.core.presented import Outcome
 from migrator.core.seen import plain
+from migrator.core.sessions import FAR
 from migrator.core.swapping import Swapping
 from migrator.core.verdicts import Admitted, Passed, Reason, Refused, status
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
     from migrator.core.presented import Credential, Presented
     from migrator.core.verdicts import Verdict
 
@@ -38,11 +43,15 @@ class _Admission(Swapping):
         header, cookie = presented.header, presented.session_cookie
         if presented.fault is not None or (header is not None and cookie is not None):
             return None
+        if presented.session_copies:
+            return None
         credential = header or cookie
         if credential is None or (cookie is not None and presented.forged):
             return None
         admitted = self.recent.peek(credential.value, credential.issuers)
-        return None if admitted is None else Outcome(admitted, credential.place)
+        if admitted is None:
+            return None
+        return self._with_sent(Outcome(admitted, credential.place), presented)
 
     def peek_header(self, value: bytes, issuers: frozenset[str]) -> Admitted | None:
         """The same for a request that brings nothing but this one header."""
@@ -58,8 +67,25 @@ class _Admission(Swapping):
         if isinstance(verdict, Passed) and verdict.reason is not None and answered < 300:
             self.usage.observed(plain(path, _PATH_CHARS) or "/", verdict.reason.value)
 
+    def _with_sent(self, outcome: Outcome, presented: Presented) -> Outcome:
+        """The outcome, with the cookies that its answer has to care for."""
+        if presented.sent is None:
+            return outcome
+        settled = bool(presented.sent.leftovers) and self._is_settled(outcome)
+        return replace(outcome, sent=presented.sent, settled=settled)
+
+    def _is_settled(self, outcome: Outcome) -> bool:
+        # Not before the cutover: until then a node without us, or an app that took us out again,
+        # still lives on the JWT cookie. And not before the session cookie came back.
+        rollout, verdict = self.node.rollout, outcome.verdict
+        if rollout is None or outcome.place != "cookie" or not isinstance(verdict, Admitted):
+            return False
+        who = verdict.principal
+        bucket = bucket_of(who.subject, who.realm)
+        return who.via == "session" and rollout.is_over_for(client=who.client, bucket=bucket)
+
     async def _admit(self, presented: Presented) -> Outcome:
-        outcome = await self._decided(presented)
+        outcome = self._with_sent(await self._decided(presented), presented)
         verdict = outcome.verdict
         if isinstance(verdict, Passed) and not verdict.strip:
             return replace(outcome, dead_legacy=await self._leaves_dead(presented))
@@ -73,6 +99,7 @@ class _Admission(Swapping):
         """
         decided = presented.header is None and presented.fault is None
         left = presented.others if decided else (presented.legacy, *presented.others)
+        left = (*presented.legacy_copies, *left)
         for credential in left:
             if credential is None:
                 continue
@@ -81,6 +108,8 @@ class _Admission(Swapping):
         return False
 
     async def _decided(self, presented: Presented) -> Outcome:
+        if _bears_mark(presented):  # before anything else, in every phase: it is nobody's here
+            return Outcome(_softened(self.refuse(Reason.BRIDGE_TOKEN), presented))
         if presented.fault is not None:
             verdict = await self._faulty(presented, presented.fault)
             return Outcome(_softened(verdict, presented))
@@ -90,40 +119,80 @@ class _Admission(Swapping):
 
     async def _admit_header(self, presented: Presented, header: Credential) -> Outcome:
         verdict = await self._judge(header, presented)
-        cookie, dead = await self._cookie(presented)
-        if isinstance(verdict, Admitted) and cookie is not None and _differ(verdict, cookie):
+        alive, dead = await self._cookies(presented)
+        if isinstance(verdict, Admitted) and any(_differ(verdict, each) for each in alive):
             verdict = self.refuse(Reason.SUBJECTS_DIFFER)
         return Outcome(_softened(verdict, presented), header.place, dead_cookie=dead)
 
     async def _admit_ambient(self, presented: Presented) -> Outcome:
-        cookie, dead = await self._cookie(presented)
-        if cookie is not None:
-            forged = presented.forged
-            verdict: Verdict = self.refuse(Reason.CSRF) if forged else cookie
-            return Outcome(verdict, "cookie")
+        alive, dead = await self._cookies(presented)
+        if alive:
+            return self._among(alive, presented)
         legacy = presented.legacy
         if legacy is None:
             if presented.foreign_header:
                 return Outcome(await self._foreign("scheme"), dead_cookie=dead)
             return Outcome(Passed(), dead_cookie=dead)
-        verdict = await self._judge(legacy, presented)
+        verdict, dead_copy = await self._judge_legacy_copies(legacy, presented)
         if isinstance(verdict, Admitted) and presented.forged and legacy.place == "cookie":
             if RULES[(await self.where()).phase].legacy == "shadow":
                 verdict = Passed(Reason.CSRF)
             else:
                 verdict = self.refuse(Reason.CSRF)
-        return Outcome(_softened(verdict, presented), legacy.place, dead_cookie=dead)
+        verdict = _softened(verdict, presented)
+        return Outcome(verdict, legacy.place, dead_cookie=dead, dead_legacy=dead_copy)
 
-    async def _cookie(self, presented: Presented) -> tuple[Admitted | None, bool]:
-        """What our cookie says, and whether it is dead: then it is as if it were not there."""
-        cookie = presented.session_cookie
-        if cookie is None:
-            return None, False
-        if not self.is_ours(cookie.value):
-            self.usage.count(None, None, f"refused:{Reason.BAD_TOKEN}")
-            return None, True
-        verdict = await self.judge_session(cookie.value)
-        return (verdict, False) if isinstance(verdict, Admitted) else (None, True)
+    def _among(self, alive: Sequence[Admitted], presented: Presented) -> Outcome:
+        """What living session cookies say together; as a rule there is one."""
+        if presented.forged:
+            return Outcome(self.refuse(Reason.CSRF), "cookie")
+        if not _agree(alive):
+            refused = self.refuse(Reason.SUBJECTS_DIFFER)
+            if presented.route is None:
+                return Outcome(refused, "cookie")
+            # Of two people neither is meant where somebody logs in or out.
+            return Outcome(Passed(refused.reason, strip=True), "cookie", dead_cookie=True)
+        return Outcome(max(alive, key=_ends_at), "cookie")
+
+    async def _cookies(self, presented: Presented) -> tuple[Sequence[Admitted], bool]:
+        """What our cookie says, and whether it is dead: then it is as if it were not there.
+
+        A dead copy on an old domain or path does not hide the living one, whichever came first.
+        """
+        if presented.session_cookie is None:
+            return (), False
+        alive = []
+        for cookie in (presented.session_cookie, *presented.session_copies):
+            if not self.is_ours(cookie.value):
+                self.usage.count(None, None, f"refused:{Reason.BAD_TOKEN}")
+                continue
+            verdict = await self.judge_session(cookie.value)
+            if isinstance(verdict, Admitted):
+                alive.append(verdict)
+        return alive, not alive
+
+    async def _judge_legacy_copies(
+        self, legacy: Credential, presented: Presented
+    ) -> tuple[Verdict, bool]:
+        """What a legacy cookie says, and whether the app must not see one of its copies.
+
+        Which copy the app would read is unknown: if any is refused it sees none of them.
+        """
+        verdict = await self._judge(legacy, presented)
+        if not presented.legacy_copies:
+            return verdict, False
+        copies = [await self._judge(each, presented) for each in presented.legacy_copies]
+        verdicts = (verdict, *copies)
+        alive = [each for each in verdicts if isinstance(each, Admitted)]
+        refused = next((each for each in verdicts if isinstance(each, Refused)), None)
+        if not alive:
+            return refused or verdict, False
+        if _agree(alive):
+            return max(alive, key=_ends_at), refused is not None
+        differ = self.refuse(Reason.SUBJECTS_DIFFER)
+        if RULES[(await self.where()).phase].legacy == "shadow":
+            return Passed(differ.reason), False
+        return differ, False
 
     async def _judge(self, credential: Credential, presented: Presented) -> Verdict:
         if self.is_ours(credential.value):
@@ -181,11 +250,32 @@ class _Admission(Swapping):
         return self.refuse(fault)
 
 
+def _bears_mark(presented: Presented) -> bool:
+    """Whether a bridge JWT comes from outside, where it decides or anywhere else."""
+    places = (
+        presented.header,
+        presented.legacy,
+        *presented.legacy_copies,
+        *presented.others,
+    )
+    return any(place is not None and is_marked(place.value) for place in places)
+
+
 def _differ(one: Admitted, other: Admitted) -> bool:
     return (one.principal.realm, one.principal.subject) != (
         other.principal.realm,
         other.principal.subject,
     )
+
+
+def _agree(several: Sequence[Admitted]) -> bool:
+    return not any(_differ(several[0], each) for each in several[1:])
+
+
+def _ends_at(admitted: Admitted) -> datetime:
+    """Of one subject's credentials the one that lasts longest is the newest login."""
+    session = admitted.principal.session
+    return FAR if session is None or session.expires_at is None else session.expires_at
 
 
 def _softened(verdict: Verdict, presented: Presented) -> Verdict:

@@ -117,7 +117,11 @@ class Issuing(Swapping):
     async def _exchange(
         self, refresh_token: str | bytes, *, legacy: Callable[[], object]
     ) -> Issued:
-        presented = _bytes(refresh_token)
+        issued = await self._exchanged(_bytes(refresh_token))
+        return await self._issue_legacy(legacy) if issued is None else issued
+
+    async def _exchanged(self, presented: bytes) -> Issued | None:
+        """The session for a credential at the refresh route; None: the app issues as it did."""
         if self.is_ours(presented):
             return await self._carry_on(presented)
         rollout = await self.where()
@@ -130,7 +134,7 @@ class Issuing(Swapping):
                 raise
             with suppress(Unavailable):  # then the app decides
                 await self._bind_as_signed(presented)
-            return await self._issue_legacy(legacy)
+            return None
         bucket = bucket_of(claims.subject, claims.realm)
         rule = RULES[rollout.phase_for(issuer=claims.issuer, client=claims.client, bucket=bucket)]
         if rule.legacy == "verify_then_refuse":
@@ -141,7 +145,7 @@ class Issuing(Swapping):
             if reason is not None:
                 raise self._refused(reason, claims)
             self.usage.saw(claims, claims.client)
-            return await self._issue_legacy(legacy)
+            return None
         return await self._exchange_now(claims, bucket)
 
     async def _bar_to_issuing(self, claims: Claims, rule: Rule) -> Reason | None:

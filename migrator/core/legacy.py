@@ -20,6 +20,7 @@ from jwt.algorithms import get_default_algorithms
 from jwt.exceptions import PyJWTError
 
 from migrator.core import facts, purpose, strict
+from migrator.core.bridge import is_marked
 from migrator.core.claims import Claims, Purpose
 from migrator.core.errors import Unavailable
 from migrator.core.issuers import ClaimNames, ForeignRule, Issuer, Key, KeyRing
@@ -133,7 +134,12 @@ class Verifier:
         self._max_bytes = max_bytes
 
     def whose(
-        self, credential: bytes, *, allowed: Collection[str] | None = None, path: str = "/"
+        self,
+        credential: bytes,
+        *,
+        allowed: Collection[str] | None = None,
+        path: str = "/",
+        marked: bool = False,
     ) -> Owner:
         """Whose `credential` is by what it says of itself; nothing is verified, and no key read.
 
@@ -141,7 +147,10 @@ class Verifier:
             credential: exactly as it was sent.
             allowed: ids of the issuers whose transport it came by; None = any.
             path: of the request, for foreign rules.
+            marked: read a bridge JWT as any other; of the app's own answers, never of a request.
         """
+        if not marked and is_marked(credential):
+            return Wrong(Reason.BRIDGE_TOKEN)
         issuers = tuple(each for each in self._issuers if allowed is None or each.id in allowed)
         if not issuers:
             return self._out_of_place(credential, path)

@@ -44,6 +44,7 @@ class Reason(StrEnum):
     NO_EXPIRY = "no_expiry"
     LEGACY_EXPIRED = "legacy_expired"
     LEGACY_RETIRED = "legacy_retired"
+    BRIDGE_TOKEN = "bridge_token"  # noqa: S105
     DENIED = "denied"
     CUT_OFF = "cut_off"
     # anybody's

@@ -10,12 +10,16 @@ from datetime import datetime
 from typing import Final
 
 from migrator.core import facts
+from migrator.core.bridge import MARK
 from migrator.core.claims import Claims, Purpose
 from migrator.core.issuers import Issuer
 from migrator.core.strict import Compact
 from migrator.core.tokens import fingerprint
 from migrator.core.verdicts import Reason
 
+ALL: Final = "*"
+# Claims about one token and not about its login.
+_OF_THE_TOKEN: Final = frozenset({"exp", "nbf", "iss", "aud", MARK})
 _UNFIT: Final = object()
 
 
@@ -48,9 +52,7 @@ def translate(
     client = _optional(payload, names.client)
     family = _optional(payload, names.family)
     scopes = facts.words(facts.claim(payload, names.scopes)) if names.scopes else frozenset()
-    kept = {
-        name: value for name in names.keep if (value := facts.claim(payload, name)) is not None
-    }
+    kept = _kept(payload, names.keep)
     unfit = ("jti" in payload and jti is None) or scopes is None or not facts.is_storable(kept)
     if unfit or client is _UNFIT or family is _UNFIT:
         return Reason.BAD_CLAIM
@@ -82,6 +84,18 @@ def translate(
         amr=facts.strings(payload.get("amr")),
         rolling_seconds=None if rolling is None else int(rolling.total_seconds()),
     )
+
+
+def _kept(payload: Mapping[str, object], names: tuple[str, ...]) -> dict[str, object]:
+    """The claims that are echoed; "*" is every one about the login that can be stored."""
+    found = {name: value for name in names if (value := facts.claim(payload, name)) is not None}
+    if ALL in names:
+        found |= {
+            name: value
+            for name, value in payload.items()
+            if name not in _OF_THE_TOKEN and value is not None and facts.is_storable((name, value))
+        }
+    return found
 
 
 def _optional(payload: Mapping[str, object], name: str | None) -> object:

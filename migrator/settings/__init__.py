@@ -1,6 +1,6 @@
 """The settings: `migrator.toml` and `MIGRATOR_*`, read once, frozen, every problem told at once.
 
-`model.py` and `issuers.py` say which keys there are, `values.py` what a value may be,
+`model.py`, `issuers.py` and `ledgers.py` say which keys there are, `values.py` what a value may be,
 `sources.py` which source wins, `secrets.py` where secrets lie, `strength.py` which are refused,
 `checks.py` what contradicts, `problems.py` how it is told, `assemble.py` in which order.
 """
@@ -17,6 +17,7 @@ from migrator.settings import sources
 from migrator.settings.assemble import assemble
 from migrator.settings.bridge import Bridge
 from migrator.settings.issuers import ClaimNames, Issuer, Key, PurposeRules, Transport
+from migrator.settings.ledgers import Ledger
 from migrator.settings.model import (
     STRICT,
     Cookie,
@@ -36,6 +37,7 @@ from migrator.settings.model import (
 )
 from migrator.settings.problems import Findings, no_swap_key
 from migrator.settings.secrets import Vault
+from migrator.settings.serve import Serve, ServeClient
 
 __all__ = [
     "Bridge",
@@ -47,12 +49,15 @@ __all__ = [
     "Http",
     "Issuer",
     "Key",
+    "Ledger",
     "Memory",
     "OldCookie",
     "PurposeRules",
     "Redis",
     "Refusal",
     "Routes",
+    "Serve",
+    "ServeClient",
     "Sessions",
     "Settings",
     "Swap",
@@ -86,7 +91,9 @@ class Settings:
     routes: Routes = Routes()
     cookie: Cookie = Cookie()
     foreign: tuple[ForeignRule, ...] = ()
+    ledgers: tuple[Ledger, ...] = ()
     http: Http = Http()
+    serve: Serve = Serve()
     bridge: Bridge | None = None
 
     @classmethod

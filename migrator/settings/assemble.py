@@ -7,15 +7,19 @@ others.
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final, TypeVar
 
 from pydantic import SecretBytes, TypeAdapter, ValidationError
 
-from migrator.core.presets import PRESETS
+from migrator.core.presets import PRESETS, BridgeFacts
 from migrator.settings import checks, model
+from migrator.settings import ledgers as theirs
+from migrator.settings.bridge import Bridge
 from migrator.settings.issuers import Issuer, Key
 from migrator.settings.problems import Findings, Path
 from migrator.settings.secrets import Vault, bare_der, decode, form_of
+from migrator.settings.serve import SHORTEST_SECRET_BYTES, Serve, ServeClient, check_clients
 from migrator.settings.sources import HEAD, LISTS, SECTIONS, Tables, keys_of
 from migrator.settings.strength import weakness_of
 
@@ -44,7 +48,9 @@ def assemble(tables: Tables, vault: Vault) -> dict[str, Any]:
                 findings.add(
                     "settings.missing-key", (name, "url"), "it is required", do=_NO_DATABASE
                 )
-            made[name] = _validate(section, table, (name,), findings)
+            made[name] = (
+                table if name == "bridge" else _validate(section, table, (name,), findings)
+            )
     made["foreign"] = tuple(
         rule
         for at, table in enumerate(_listed(tables, "foreign", findings))
@@ -53,8 +59,33 @@ def assemble(tables: Tables, vault: Vault) -> dict[str, Any]:
     )
     issuers = _issuers(tables, made, vault)
     made["issuers"] = tuple(issuers.values())
+    if "bridge" in made:  # filled by its issuer's preset, so it is validated after the issuers
+        made["bridge"] = _bridge(made["bridge"], issuers, vault)
+    made["ledgers"] = _ledgers(tables, made, vault)
     _check(made, issuers, findings)
     return {key: value for key, value in made.items() if value is not None}
+
+
+def _bridge(table: Tables, issuers: Mapping[int, Issuer], vault: Vault) -> Bridge | None:
+    """The bridge, filled from the preset of the issuer whose tokens the app understands."""
+    path: Path = ("bridge",)
+    named = table.setdefault("issuer", next((each.id for each in issuers.values()), None))
+    issuer = next((each for each in issuers.values() if each.id == named), None)
+    if issuer is None:
+        why = "there is no such issuer, and the app understands the tokens of one"
+        vault.findings.add("settings.bridge-issuer", (*path, "issuer"), why)
+        return None
+    facts = PRESETS[issuer.preset].bridge if issuer.preset else BridgeFacts()
+    for name in ("access", "refresh", "constants", "mirrors", "expiring"):
+        table.setdefault(name, getattr(facts, name))
+    for name in ("key", "refresh_key"):
+        if table.get(name) is not None:
+            listed = {name: [table[name]], "encoding": issuer.encoding}
+            table[name] = next(iter(_keys(listed, name, path, vault)), None)
+    if table.get("key") is None and not any(key.form == "secret" for key in issuer.keys):
+        why = f"{issuer.name} signs with a key that only it has"
+        vault.findings.add("settings.bridge-key", (*path, "key"), why)
+    return _validate(Bridge, table, path, vault.findings)
 
 
 def _validate(kind: type[T], table: Tables, path: Path, findings: Findings) -> T | None:
@@ -96,6 +127,25 @@ def _fetch(name: str, table: Tables, vault: Vault) -> None:
             for at, each in enumerate(table["keys"])
         ]
         table["keys"] = [each for each in entries if each is not None]
+    if name == "serve" and isinstance(table.get("clients"), list | tuple):
+        clients = [
+            _serve_client(_table(each, ("serve", "clients", at), vault.findings), at, vault)
+            for at, each in enumerate(table["clients"])
+        ]
+        table["clients"] = [each for each in clients if each is not None]
+
+
+def _serve_client(entry: Tables, at: int, vault: Vault) -> ServeClient | None:
+    path: Path = ("serve", "clients", at)
+    if "secret" in entry:
+        found = vault.fetch(entry["secret"], (*path, "secret"))
+        secret = found.value.strip() if found else b""
+        weakness = weakness_of(secret, at_least=SHORTEST_SECRET_BYTES)
+        if found is not None and weakness is not None:
+            why = f"{weakness}; who knows it may ask about tokens and end sessions"
+            vault.findings.add("settings.weak-client-secret", (*path, "secret"), why)
+        entry["secret"] = SecretBytes(secret)
+    return _validate(ServeClient, entry, path, vault.findings)
 
 
 def _swap_key(entry: Tables, at: int, vault: Vault) -> model.SwapKey | None:
@@ -140,6 +190,22 @@ def _issuers(tables: Tables, made: Mapping[str, Any], vault: Vault) -> dict[int,
         if issuer is not None:
             issuers[at] = issuer
     return issuers
+
+
+def _ledgers(tables: Tables, made: Mapping[str, Any], vault: Vault) -> tuple[theirs.Ledger, ...]:
+    findings = vault.findings
+    given = _listed(tables, "ledgers", findings)
+    sessions, issuers = made.get("sessions") or model.Sessions(), made["issuers"]
+    ledgers = {}
+    for at, each in enumerate(given):
+        table = theirs.named(each, at, given)
+        if "url" in table:
+            table["url"] = vault.fetch_url(table["url"], ("ledgers", at, "url"))
+        ledger = _validate(theirs.Ledger, table, ("ledgers", at), findings)
+        if ledger is not None:
+            ledgers[at] = replace(ledger, **theirs.settled(ledger, issuers, sessions.realm))
+    theirs.check_ledgers(ledgers, given, issuers, findings)
+    return tuple(ledgers.values())
 
 
 def _with_preset(given: Tables, path: Path, findings: Findings) -> Tables:
@@ -205,4 +271,5 @@ def _check(made: Mapping[str, Any], issuers: Mapping[int, Issuer], findings: Fin
     checks.check_cookie(made.get("cookie") or model.Cookie(), made["environment"], findings)
     checks.check_routes(made.get("routes") or model.Routes(), findings)
     checks.check_swap_keys(swap, findings)
+    check_clients(made.get("serve") or Serve(), findings)
     checks.check_issuers(issuers, swap, findings)

@@ -17,7 +17,9 @@ from typing import Annotated, Any, Final, TypeAlias, Union, get_args, get_origin
 from migrator.settings import model
 from migrator.settings.bridge import Bridge
 from migrator.settings.issuers import Issuer
+from migrator.settings.ledgers import Ledger
 from migrator.settings.problems import Findings
+from migrator.settings.serve import Serve
 
 Tables: TypeAlias = dict[str, Any]
 
@@ -36,9 +38,14 @@ SECTIONS: Final[Mapping[str, type]] = {
     "routes": model.Routes,
     "cookie": model.Cookie,
     "http": model.Http,
+    "serve": Serve,
     "bridge": Bridge,
 }
-LISTS: Final[Mapping[str, type]] = {"issuers": Issuer, "foreign": model.ForeignRule}
+LISTS: Final[Mapping[str, type]] = {
+    "issuers": Issuer,
+    "foreign": model.ForeignRule,
+    "ledgers": Ledger,
+}
 
 
 def keys_of(section: type) -> dict[str, Any]:

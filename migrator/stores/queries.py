@@ -138,6 +138,14 @@ WITH moved AS (
 INSERT INTO {s}.feed (kind, key) SELECT 'session', encode(digest, 'hex') FROM moved
 WHERE digest IS NOT NULL"""
 
+SET_CLAIMS = """
+WITH moved AS (
+  UPDATE {s}.sessions SET claims = %(claims)s
+  WHERE id = %(session_id)s AND revoked_at IS NULL AND claims IS DISTINCT FROM %(claims)s
+  RETURNING digest)
+INSERT INTO {s}.feed (kind, key) SELECT 'session', encode(digest, 'hex') FROM moved
+WHERE digest IS NOT NULL"""
+
 # ---- endings -----------------------------------------------------------------------------------
 
 # Durable on the standby before it is acknowledged, where there is a synchronous one: a failover

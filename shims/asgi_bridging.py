@@ -1,0 +1,181 @@
+"""The bridge's crossing, for ASGI: the request's body is read and the answer's is held, if at all.
+
+What is decided is in shims/bridging.py. A start message is sent when its body has been judged, so
+an answer that must not go out never began; streams go out part by part, as the app sends them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, Final, TypeAlias
+
+from migrator.core.errors import Refused, Unavailable
+from shims.answers import Answer, Answers
+from shims.bridging import (
+    ANSWER_ROOM_BYTES,
+    REQUEST_ROOM_BYTES,
+    Answered,
+    Asking,
+    Bridge,
+    Crossing,
+)
+
+Scope: TypeAlias = MutableMapping[str, Any]
+Message: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
+Says: TypeAlias = Callable[[Answer, Scope, Receive, Send], Awaitable[None]]
+
+_START: Final = "http.response.start"
+_BODY: Final = "http.response.body"
+
+
+class Disconnected(Exception):
+    """The client went away before its request was whole."""
+
+
+class Over:
+    """The bridge before an app that verifies JWTs.
+
+    Args:
+        says: sends an answer of ours in the way a scope allows.
+    """
+
+    def __init__(self, bridge: Bridge, answers: Answers, says: Says) -> None:
+        self._bridge = bridge
+        self._answers = answers
+        self._says = says
+
+    async def take(
+        self, app: App, scope: Scope, receive: Receive, send: Send, asking: Asking
+    ) -> None:
+        """Take a request to the app and its answer back. `scope` is the app's own copy."""
+        crossing = Crossing(self._bridge, asking)
+        try:
+            body = await _read(receive) if crossing.reads else None
+            inbound = await crossing.enter(body)
+        except Refused as refused:
+            await self._says(self._answers.refuse(refused.reason), scope, receive, send)
+            return
+        except Unavailable:
+            await self._says(self._answers.unavailable(), scope, receive, send)
+            return
+        except Disconnected:
+            return
+        if crossing.reads:
+            receive = _replaying(
+                inbound.body if inbound.body is not None else body or b"", receive
+            )
+        scope["headers"] = [(name.lower(), value) for name, value in inbound.headers]
+        scope["query_string"] = inbound.query
+        if scope["type"] != "http":
+            await app(scope, receive, send)
+            return
+        back = _Back(crossing, send)
+        try:
+            await app(scope, receive, back.send)
+            await back.finish()
+        except Unavailable:
+            if back.is_begun:
+                raise
+            await self._says(self._answers.unavailable(), scope, receive, send)
+
+
+class _Back:
+    """The way back of one answer."""
+
+    def __init__(self, crossing: Crossing, send: Send) -> None:
+        self._crossing = crossing
+        self._send = send
+        self._start: Message | None = None
+        self._held: list[bytes] | None = None
+        self._size = 0
+        self.is_begun = False
+
+    async def send(self, message: Message) -> None:
+        """What the app sends."""
+        if message["type"] == _START:
+            await self._starts(message)
+        elif message["type"] == _BODY:
+            await self._goes_on(message)
+        else:  # trailers, early hints, a path to a file: nothing of ours is in them
+            await self._let_go()
+            await self._send(message)
+
+    async def finish(self) -> None:
+        """The app has returned: what is held without an end goes out as it is."""
+        await self._let_go()
+
+    async def _starts(self, message: Message) -> None:
+        headers = _raw(message)
+        if self._crossing.holds(message["status"], headers):
+            self._start, self._held = message, []
+            return
+        await self._begin(message, await self._crossing.leave(message["status"], headers))
+
+    async def _goes_on(self, message: Message) -> None:
+        part, more = bytes(message.get("body", b"")), bool(message.get("more_body", False))
+        if self._held is None or self._start is None:
+            body = self._crossing.passing(part, last=not more)
+            await self._send({**message, "body": body})
+            return
+        self._held.append(part)
+        self._size += len(part)
+        if self._size > ANSWER_ROOM_BYTES:
+            await self._let_go(more=more)
+        elif not more:
+            start, whole = self._start, b"".join(self._held)
+            self._start = self._held = None
+            answered = await self._crossing.leave(start["status"], _raw(start), whole)
+            await self._begin(start, answered)
+            await self._send({"type": _BODY, "body": answered.body or b""})
+
+    async def _let_go(self, *, more: bool = True) -> None:
+        """Send what was held after all: too long, or ended without saying so."""
+        if self._start is None or self._held is None:
+            return
+        start, parts = self._start, b"".join(self._held)
+        self._start = self._held = None
+        await self._begin(start, await self._crossing.leave(start["status"], _raw(start)))
+        body = self._crossing.passing(parts, last=not more)
+        await self._send({"type": _BODY, "body": body, "more_body": more})
+
+    async def _begin(self, start: Message, answered: Answered) -> None:
+        self.is_begun = True
+        headers = [(name.lower(), value) for name, value in answered.headers]
+        await self._send({**start, "headers": headers})
+
+
+def _raw(message: Message) -> list[tuple[bytes, bytes]]:
+    return [(bytes(name), bytes(value)) for name, value in message.get("headers", ())]
+
+
+async def _read(receive: Receive) -> bytes | None:
+    """The request's body; None: longer than there is room for."""
+    parts, size = [], 0
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            raise Disconnected
+        part = bytes(message.get("body", b""))
+        parts.append(part)
+        size += len(part)
+        if size > REQUEST_ROOM_BYTES:
+            return None
+        if not message.get("more_body", False):
+            return b"".join(parts)
+
+
+def _replaying(body: bytes, receive: Receive) -> Receive:
+    """A `receive` that begins with `body`, whole; what comes after it is the client's."""
+    message: Message | None = {"type": "http.request", "body": body, "more_body": False}
+
+    async def replaying() -> Message:
+        nonlocal message
+        if message is None:
+            return await receive()
+        first, message = message, None
+        return first
+
+    return replaying

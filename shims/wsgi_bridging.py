@@ -1,0 +1,185 @@
+"""The bridge's crossing, for WSGI: `start_response` waits until the answer has been judged.
+
+What is decided is in shims/bridging.py. An answer that is not held is the app's own iterable
+again, `close()` and file wrappers included, unless something may have to be replaced in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from migrator.core.errors import Refused, Unavailable
+from migrator.core.flow import run
+from migrator.core.presented import Outcome, Presented, Route
+from shims.answers import Answer, Answers
+from shims.bridging import ANSWER_ROOM_BYTES, Asking, Bridge, Crossing
+from shims.environ import native, raw
+from shims.environ_bridging import EnvironBridge, take
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+Says: TypeAlias = "Callable[[Answer, WSGIEnvironment, StartResponse], Iterable[bytes]]"
+
+
+class Over:
+    """The bridge before an app that verifies JWTs.
+
+    Args:
+        says: answers with an answer of ours.
+    """
+
+    def __init__(self, bridge: Bridge, answers: Answers, says: Says) -> None:
+        self._bridge = EnvironBridge.of(bridge)
+        self._answers = answers
+        self._says = says
+
+    def asking(
+        self,
+        environ: WSGIEnvironment,
+        *,
+        presented: Presented | None,
+        outcome: Outcome | None,
+        path: str,
+        route: Route | None,
+    ) -> Asking:
+        """What a crossing asks of a request."""
+        return self._bridge.asking(
+            environ, presented=presented, outcome=outcome, path=path, route=route
+        )
+
+    def take(
+        self,
+        app: WSGIApplication,
+        environ: WSGIEnvironment,
+        start_response: StartResponse,
+        asking: Asking,
+    ) -> Iterable[bytes]:
+        """Take a request to the app and its answer back."""
+        crossing = Crossing(self._bridge.bridge, asking)
+        back = _Back(crossing, start_response)
+        try:
+            body = take(environ) if crossing.reads else None
+            self._bridge.write(environ, run(crossing.enter(body)))
+            return back.answer(app(environ, back.start_response))
+        except Refused as refused:
+            answer = self._answers.refuse(refused.reason)
+        except Unavailable:
+            if back.is_begun:
+                raise
+            answer = self._answers.unavailable()
+        return self._says(answer, environ, start_response)
+
+
+class _Back:
+    """The way back of one answer."""
+
+    def __init__(self, crossing: Crossing, start_response: StartResponse) -> None:
+        self._crossing = crossing
+        self._start_response = start_response
+        self._start: tuple[str, list[tuple[str, str]]] | None = None
+        self._exc_info: Any = None
+        self._written: list[bytes] = []
+        self._write: Callable[[bytes], object] | None = None
+        self.is_begun = False
+
+    def start_response(
+        self, status: str, headers: list[tuple[str, str]], exc_info: Any = None, /
+    ) -> Callable[[bytes], object]:
+        """What the app calls; an error after the answer began is the server's to raise."""
+        if self.is_begun:
+            return self._start_response(status, headers, exc_info)
+        self._start, self._exc_info = (status, headers), exc_info
+        return self._goes_out
+
+    def _goes_out(self, part: bytes) -> None:
+        """The `write` of PEP 3333, for apps that still use it."""
+        if self._write is None:
+            self._written.append(part)
+        else:
+            self._write(self._crossing.passing(part, last=False))
+
+    def answer(self, parts: Iterable[bytes]) -> Iterable[bytes]:
+        """The answer, judged. The app's iterable is closed when the last of it is gone."""
+        first: list[bytes] = []
+        if self._start is None:  # a generator says its status when it is first asked
+            iterator = iter(parts)
+            first = [part for part in (next(iterator, None),) if part is not None]
+            parts = _Rest(iterator, parts)
+        if self._start is None:
+            raise RuntimeError("the app answered without calling start_response")
+        status, headers = self._start
+        code, lines = int(status[:3]), [(raw(name), raw(value)) for name, value in headers]
+        before, self._written = [*self._written, *first], []
+        if not self._crossing.holds(code, lines):
+            return self._passed(status, code, lines, before, parts)
+        held, size, iterator = before, sum(map(len, before)), iter(parts)
+        for part in iterator:
+            held.append(part)
+            size += len(part)
+            if size > ANSWER_ROOM_BYTES:
+                return self._passed(status, code, lines, held, _Rest(iterator, parts))
+        _close(parts)
+        answered = run(self._crossing.leave(code, lines, b"".join([*held, *self._written])))
+        self._begin(status, answered.headers)
+        return [answered.body or b""]
+
+    def _passed(
+        self,
+        status: str,
+        code: int,
+        lines: list[tuple[bytes, bytes]],
+        before: list[bytes],
+        parts: Iterable[bytes],
+    ) -> Iterable[bytes]:
+        answered = run(self._crossing.leave(code, lines))
+        self._begin(status, answered.headers)
+        if self._crossing.is_watching or before:
+            return _Passing(self._crossing, before, parts)
+        return parts
+
+    def _begin(self, status: str, headers: list[tuple[bytes, bytes]]) -> None:
+        self.is_begun = True
+        lines = native(headers)
+        if self._exc_info is None:
+            self._write = self._start_response(status, lines)
+        else:
+            self._write = self._start_response(status, lines, self._exc_info)
+
+
+class _Rest:
+    """What is left of an iterable, with its `close`."""
+
+    def __init__(self, rest: Iterator[bytes], whole: Iterable[bytes]) -> None:
+        self._rest, self._whole = rest, whole
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self._rest
+
+    def close(self) -> None:
+        _close(self._whole)
+
+
+class _Passing:
+    """A body as it passes, each part as soon as the app gives it."""
+
+    def __init__(self, crossing: Crossing, before: list[bytes], parts: Iterable[bytes]) -> None:
+        self._crossing, self._before, self._parts = crossing, before, parts
+
+    def __iter__(self) -> Iterator[bytes]:
+        for part in chain(self._before, self._parts):
+            yield self._crossing.passing(part, last=False)
+        rest = self._crossing.passing(b"", last=True)
+        if rest:
+            yield rest
+
+    def close(self) -> None:
+        _close(self._parts)
+
+
+def _close(parts: Iterable[bytes]) -> None:
+    close = getattr(parts, "close", None)
+    if close is not None:
+        close()
