@@ -57,13 +57,15 @@ class Sighting:
 
 
 class Usage:
-    """The buffers of one process."""
+    """The buffers of one process. `era` counts how often it began anew, in a forked child."""
 
     __slots__ = (
         "_flushed",
+        "_gone",
         "_quiet",
         "_sightings",
         "_tallies",
+        "era",
         "issued_horizon",
         "last_issued_at",
         "routes",
@@ -73,6 +75,8 @@ class Usage:
         self._tallies: dict[What, Tally] = {}
         self._flushed: dict[What, int] = {}
         self._quiet: dict[What, int] = {}
+        self._gone: dict[tuple[str, str], int] = {}
+        self.era = 0
         self._sightings: dict[tuple[str, str, str, str], Sighting] = {}
         self.routes: dict[tuple[str, str], int] = {}
         self.last_issued_at: datetime | None = None
@@ -130,8 +134,21 @@ class Usage:
         # still bump lives a minute; this is three at the least.
         self._quiet[what] = self._quiet.get(what, 0) + 1
         if self._quiet[what] > QUIET_TAKES:
+            line = what.issuer, what.outcome
+            self._gone[line] = self._gone.get(line, 0) + self._tallies[what].count
             for kept in (self._tallies, self._flushed, self._quiet):
                 kept.pop(what, None)
+
+    def totals(self) -> dict[tuple[str, str], int]:
+        """What was counted since the process began, by issuer and outcome; see `era`.
+
+        Clients name themselves, so no total is kept by them.
+        """
+        totals = dict(self._gone)
+        for what, tally in list(self._tallies.items()):
+            line = what.issuer, what.outcome
+            totals[line] = totals.get(line, 0) + tally.count
+        return totals
 
     def give_back(self, taken: Iterable[tuple[What, int]]) -> None:
         """Undo a take whose flush failed."""
@@ -157,6 +174,8 @@ class Usage:
         self._tallies.clear()
         self._flushed.clear()
         self._quiet.clear()
+        self._gone.clear()
+        self.era += 1
         self._sightings.clear()
         self.routes.clear()
         self.last_issued_at = self.issued_horizon = None
