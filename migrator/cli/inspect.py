@@ -85,6 +85,8 @@ def _text(found: Inspection) -> str:
         for each in found.phases
     ]
     rows += [("mind", _mind(each, found)) for each in found.dangers]
+    if found.dangers:
+        rows.append(("read on", "migrator playbook show, with what stands behind the arrow"))
     rows += [("unknown", f"{name}: {why}") for name, why in found.unknown.items()]
     return "\n".join(_row(name, text) for name, text in rows)
 
@@ -113,7 +115,7 @@ def _mind(danger: inspection.Danger, found: Inspection) -> str:
 
 
 def _row(name: str, text: str) -> str:
-    lines = wrap(text, _WIDTH - _INDENT) or [""]
+    lines = wrap(text, _WIDTH - _INDENT, break_on_hyphens=False) or [""]
     return "\n".join(
         f"{name if number == 0 else '':<{_INDENT}}{line}" for number, line in enumerate(lines)
     )

@@ -7,6 +7,7 @@ key is gone end what they became all the same. A JWT never seen must verify befo
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -31,7 +32,11 @@ if TYPE_CHECKING:
 
 LARGEST_BYTES: Final = 65_536
 _PURPOSES: Final[tuple[Purpose, ...]] = ("access", "refresh")
-_SCHEMES: Final = (b"bearer ", b"token ", b"jwt ")
+# `Authorization: Bearer X`, `Token X`, `Cookie: name=X`: what stands before X, as people copy it.
+_BEFORE: Final = re.compile(
+    rb"(?:authorization:\s*|(?:set-)?cookie:\s*[^\s=;,]{1,64}=)?(?:[a-z][a-z0-9-]{0,19}\s+)?",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,15 +63,14 @@ Meant: TypeAlias = OfSession | OfLegacy | Over
 
 
 def bare(pasted: bytes) -> bytes:
-    """The credential in what came from stdin: without line ends, quotes and a scheme before it.
+    """The credential in what came from stdin: without line ends, quotes, header name and scheme.
 
     Raises:
         Stopped: USAGE, nothing or far too much came.
     """
     credential = pasted.strip().strip(b"\"'").strip()
-    for scheme in _SCHEMES:
-        if credential[: len(scheme)].lower() == scheme:
-            credential = credential[len(scheme) :].strip()
+    if before := _BEFORE.match(credential):
+        credential = credential[before.end() :].strip().strip(b"\"'")
     if credential and len(credential) <= LARGEST_BYTES:
         return credential
     problem = Problem(
