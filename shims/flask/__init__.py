@@ -3,8 +3,8 @@
     migrator = Migrator(app)            # after JWTManager(app), where there is one
 
 `extension.py` wraps the app and finds its settings, `guard.py` is what views use, `wording.py`
-answers refusals as the app would, `jwt_extended.py` reads flask-jwt-extended's own configuration,
-`blocklist.py` asks its blocklist callback. Flask-JWT-Extended need not be installed.
+answers refusals as the app would, `jwt_extended.py` reads flask-jwt-extended's own configuration
+and asks its callbacks. Flask-JWT-Extended need not be installed.
 """
 
 from shims.flask.extension import Migrator

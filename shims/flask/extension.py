@@ -9,10 +9,10 @@ away.
 
 from __future__ import annotations
 
-import base64
 import logging
+import os
+import threading
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -20,7 +20,8 @@ from flask import Flask, Response, current_app
 
 from migrator import wiring
 from migrator.core.errors import BadSettings, Problem, Refused, Unavailable
-from migrator.settings import Settings, SwapKey
+from migrator.settings import Settings, sources
+from migrator.settings.problems import Findings
 from shims.answers import Answer
 from shims.flask.state import NAME, State, here, jwt_extended_of, state_of
 from shims.flask.wording import Worded, asking, worded
@@ -90,21 +91,39 @@ class Migrator:
 
 
 class _Shim(DualAcceptMiddleware):
-    """The WSGI shim, with refusals worded by the app."""
+    """The WSGI shim, with refusals worded by the app, and its blocklist polled."""
 
     def __init__(
         self, app: Flask, settings: Settings, answers: Worded, *, resolve: wiring.Resolver | None
     ) -> None:
         super().__init__(app.wsgi_app, settings, resolve_subject=resolve)
         self._answers = answers
+        if self._over is not None:
+            self._over._answers = answers  # noqa: SLF001 - the bridge refuses in the same words
+        self._flask, self._settings = app, settings
+        self._beginning = threading.Lock()
+        self._has_begun = False
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer a request, or hand it to the app with its principal."""
+        if not self._has_begun:
+            self._begin()
         before = asking.set(environ)
         try:
             return super().__call__(environ, start_response)
         finally:
             asking.reset(before)
+
+    def _begin(self) -> None:
+        """Poll the app's blocklist callback, which is set by now; its ledger needs a process."""
+        library = jwt_extended_of(self._flask)
+        with self._beginning:
+            if library is not None and not self._has_begun:
+                asked = library.blocklist(self._flask)
+                issuer = library.issuer_in(self._settings)
+                if asked is not None and issuer is not None:
+                    wiring.blocklist(asked, issuer=issuer, settings=self._settings)
+            self._has_begun = True
 
 
 def settings_of(app: Flask) -> Settings:
@@ -131,10 +150,22 @@ def settings_of(app: Flask) -> Settings:
         why = "it is a table of tables, the path of a file, or Settings"
         do = "write what migrator.toml would say, or its path"
         raise BadSettings((Problem("flask.bad-config", f'app.config["{_SETTINGS}"]', why, do),))
-    settings = Settings.load(given)
-    if settings.issuers or library is None:
-        return settings
-    return replace(settings, issuers=_issuers_of(app, settings))
+    return Settings.load(given, beneath={} if library is None else _beneath(app, given))
+
+
+def _beneath(app: Flask, path: str | Path | None) -> dict[str, object]:
+    """What the app's library adds to a settings file: its issuer, unless the file names one."""
+    library = cast("Any", jwt_extended_of(app))
+    findings = Findings("")  # Settings.load tells them
+    found = sources.locate(path, os.environ)
+    tables = {} if found is None else sources.read(found, findings)
+    sources.overlay(tables, os.environ, findings)
+    beneath: dict[str, object] = {}
+    if not tables.get("issuers"):
+        beneath["issuers"] = [library.issuer(app)]
+    if "bridge" in tables:
+        beneath["bridge"] = library.bridge(app)
+    return beneath
 
 
 def _described(listed: object, app: Flask) -> object:
@@ -150,24 +181,6 @@ def _described(listed: object, app: Flask) -> object:
         else each
         for each in listed
     ]
-
-
-def _issuers_of(app: Flask, settings: Settings) -> Any:
-    """The issuer of the app's library, checked as part of settings that came from a file."""
-    library = cast("Any", jwt_extended_of(app))
-    tables = {
-        "environment": settings.environment,
-        "app": settings.app,
-        "database": {"url": settings.database.url},
-        "sessions": {"realm": settings.sessions.realm},
-        "swap": {"keys": [{"id": key.id, "secret": _text(key)} for key in settings.swap.keys]},
-        "issuers": [library.issuer(app)],
-    }
-    return Settings.build(tables, environ={}).issuers
-
-
-def _text(key: SwapKey) -> str:
-    return base64.urlsafe_b64encode(key.secret.get_secret_value()).rstrip(b"=").decode()
 
 
 def _check_cookie(app: Flask, settings: Settings) -> None:

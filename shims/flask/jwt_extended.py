@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from flask import Flask, current_app, g
 from flask_jwt_extended import get_jwt, verify_jwt_in_request
-from flask_jwt_extended.default_callbacks import default_decode_key_callback
+from flask_jwt_extended.default_callbacks import (
+    default_blocklist_callback,
+    default_decode_key_callback,
+)
 from flask_jwt_extended.exceptions import (
     JWTDecodeError,
     JWTExtendedException,
@@ -23,7 +26,11 @@ from flask_jwt_extended.exceptions import (
     RevokedTokenError,
     UserLookupError,
 )
-from flask_jwt_extended.internal_utils import has_user_lookup, user_lookup
+from flask_jwt_extended.internal_utils import (
+    has_user_lookup,
+    user_lookup,
+    verify_token_not_blocklisted,
+)
 from jwt import DecodeError, ExpiredSignatureError, PyJWTError
 from jwt.algorithms import requires_cryptography
 
@@ -35,6 +42,7 @@ if TYPE_CHECKING:
     from flask_jwt_extended import JWTManager
 
     from migrator.core.verdicts import Principal
+    from migrator.settings import Settings
 
 ISSUER_ID: Final = "flask"
 PRESET: Final = "flask-jwt-extended"
@@ -70,7 +78,8 @@ def issuer(app: Flask) -> _Table:
         "lifetime": access,
         "refresh_lifetime": refresh,
         "transport": transports(config),
-        "claims": {"subject": config["JWT_IDENTITY_CLAIM"]},
+        # Nothing is kept for its own sake, and over a bridge everything: the app adds claims.
+        "claims": {"subject": config["JWT_IDENTITY_CLAIM"], "keep": []},
         # A token without the claim is an access token to the library.
         "purpose": {"require": {"type": ["access", None]}, "refresh": {"type": "refresh"}},
     }
@@ -137,7 +146,9 @@ def refused_as(word: Word) -> Exception:
     header: Mapping[str, object] = {}
     payload: Mapping[str, object] = {}
     try:
-        found = verify_jwt_in_request(skip_revocation_check=True)
+        # An answer about purpose is for whoever presented a refresh token as a login, alone.
+        is_typed = word == "invalid"
+        found = verify_jwt_in_request(verify_type=is_typed, skip_revocation_check=True)
         header, payload = found or (header, payload)
     except (DecodeError, NoAuthorizationError) as error:
         if word == "invalid":
@@ -149,6 +160,31 @@ def refused_as(word: Word) -> Exception:
     if word == "expired":
         return _expired(header, payload)
     return RevokedTokenError(dict(header), dict(payload))
+
+
+def issuer_in(settings: Settings) -> str | None:
+    """The id of the issuer that is this library, None where the settings name none of its kind."""
+    return next((each.id for each in settings.issuers if each.preset == PRESET), None)
+
+
+def blocklist(app: Flask) -> Callable[[Mapping[str, Any], Mapping[str, Any]], bool] | None:
+    """What asks the app's `token_in_blocklist_loader` of a token; None where the app has none.
+
+    What it is shown of the token is what we kept of it; `jti` is always there.
+    """
+    manager: JWTManager = app.extensions[PRESET]
+    if manager._token_in_blocklist_callback is default_blocklist_callback:  # noqa: SLF001
+        return None
+
+    def is_revoked(header: Mapping[str, Any], payload: Mapping[str, Any]) -> bool:
+        with app.app_context():
+            try:
+                verify_token_not_blocklisted(dict(header), dict(payload))
+            except RevokedTokenError:
+                return True
+        return False
+
+    return is_revoked
 
 
 def verify(*, optional: bool) -> None:
