@@ -13,6 +13,7 @@ import threading
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
+from migrator.control.ledgers.of_node import LedgersOfNode
 from migrator.core import legacy
 from migrator.core.app import AsyncSessions, Sessions
 from migrator.core.bridge import Minter, Shape, Style
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
     from datetime import timedelta
 
+    from migrator.control.ledgers.callback import Asked
     from migrator.core.interfaces import Cache
     from migrator.pulse import HintsMaker
     from migrator.settings import Bridge, Issuer, Key
@@ -144,7 +146,7 @@ def blocklist(
         BadSettings: it cannot be run with.
     """
     with _joining:
-        _house_of(settings_of(settings)).ask(asked, issuer)
+        _house_of(settings_of(settings)).ledgers.ask(asked, issuer)
 
 
 def settings_of(settings: Settings | None) -> Settings:
@@ -174,7 +176,10 @@ class _House:
         self.meters = Meters()
         self._stores: dict[bool, tuple[Postgres, Cache]] = {}
         self._drivers: list[BlockingDriver | AsyncDriver] = []
-        self.pulse = _pulse_of(settings, self.node) if pulse else None
+        self.ledgers = LedgersOfNode(
+            settings, self.node, partial(_cache_of, settings, blocks=True)
+        )
+        self.pulse = _pulse_of(settings, self.node, self.ledgers) if pulse else None
         if self.pulse is not None:
             self.node.wake, self.node.sleep = self.pulse.ensure, self.pulse.stop
 
@@ -334,7 +339,8 @@ def _told(rule: Mapping[str, object]) -> dict[str, object]:
     """The claims by which a purpose rule is kept; what it wants absent or takes any of, is not."""
     told = {}
     for name, wanted in rule.items():
-        value = next(iter(wanted), None) if isinstance(wanted, list | tuple) else wanted
+        values = wanted if isinstance(wanted, list | tuple) else (wanted,)
+        value = next((each for each in values if each is not None), None)
         if value is not None and value != "*":
             told[name] = value
     return told
@@ -453,7 +459,7 @@ def _cache_of(settings: Settings, *, blocks: bool) -> Cache:
     )
 
 
-def _pulse_of(settings: Settings, node: Node) -> Pulse:
+def _pulse_of(settings: Settings, node: Node, ledgers: LedgersOfNode) -> Pulse:
     driver = BlockingDriver(
         settings.database.url.get_secret_value(),
         budget_s=min(_PULSE_BUDGET_S, settings.database.budget_ms / 1000),
@@ -474,6 +480,7 @@ def _pulse_of(settings: Settings, node: Node) -> Pulse:
             {realm: by.total_seconds() for realm, by in rolling_of(settings).items()},
             settings.sessions.absolute.total_seconds(),
         ),
+        companion=ledgers,
     )
 
 

@@ -409,7 +409,9 @@ class Crossing:
             return swaps
         flow = self._bridge.flow
         if self._carried is not None and self._asking.route != "login":
-            renewed = await flow.renewed(self._carried.session, found)
+            renewed = await flow.renewed(
+                self._carried, found, refreshes=self._asking.route == "refresh"
+            )
             swaps |= dict.fromkeys(renewed, self._carried.token)
             found = [jwt for jwt in found if jwt not in renewed]
         issued, made = await flow.issued(found, self._to()) if found else ({}, None)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from migrator.core import verdicts
+from migrator.core import tokens, verdicts
 from migrator.core.bridge import Minter, is_marked
 from migrator.core.errors import Refused
 from migrator.core.flow import run
@@ -151,18 +151,23 @@ class Bridging(Issuing):
         made = await self._issue(session, self.terms.session_prefix, cap=self.terms.per_subject)
         return purposes, str(made.token).encode()
 
-    async def renewed(self, session: Session, found: Sequence[bytes]) -> dict[bytes, Purpose]:
-        """What the JWTs in an answer to a session are; its claims are now what the app says.
+    async def renewed(
+        self, carried: Carried, found: Sequence[bytes], *, refreshes: bool
+    ) -> dict[bytes, Purpose]:
+        """Which of the JWTs in an answer to a session are of its own subject, or our own.
 
-        An app looks its user up when it refreshes: roles that it puts into a JWT are as fresh as
-        its last one, and no fresher when that JWT becomes a session's claims.
+        At a refresh an app looks its user up, so what it says then are the session's claims from
+        now on. A token that slides with every answer is not worth a write each time.
         """
         read = await self._read(found)
         access = next((each for each in read.values() if each.purpose == "access"), None)
-        if access is not None and _is_of(access, session) and access.kept != session.claims:
+        session = carried.session
+        if refreshes and access is not None and _is_of(access, session):
             await self.store.set_claims(session.id, access.kept)
+            self.recent.evict(tokens.digest(carried.token))
         marked = [jwt for jwt in found if jwt not in read and is_marked(jwt)]
-        return {jwt: each.purpose for jwt, each in read.items()} | dict.fromkeys(marked, "access")
+        own = {jwt: each.purpose for jwt, each in read.items() if _is_of(each, session)}
+        return own | dict.fromkeys(marked, "access")
 
     async def end_presented(self, presented: bytes) -> None:
         """End what a credential at the logout route names; nobody's need no ending.

@@ -52,7 +52,7 @@ def translate(
     client = _optional(payload, names.client)
     family = _optional(payload, names.family)
     scopes = facts.words(facts.claim(payload, names.scopes)) if names.scopes else frozenset()
-    kept = _kept(payload, names.keep)
+    kept = _kept(payload, names.keep, issuer)
     unfit = ("jti" in payload and jti is None) or scopes is None or not facts.is_storable(kept)
     if unfit or client is _UNFIT or family is _UNFIT:
         return Reason.BAD_CLAIM
@@ -86,14 +86,17 @@ def translate(
     )
 
 
-def _kept(payload: Mapping[str, object], names: tuple[str, ...]) -> dict[str, object]:
+def _kept(
+    payload: Mapping[str, object], names: tuple[str, ...], issuer: Issuer
+) -> dict[str, object]:
     """The claims that are echoed; "*" is every one about the login that can be stored."""
     found = {name: value for name in names if (value := facts.claim(payload, name)) is not None}
     if ALL in names:
+        purpose = {*issuer.require, *(issuer.refresh or {})}
         found |= {
             name: value
             for name, value in payload.items()
-            if name not in _OF_THE_TOKEN and value is not None and facts.is_storable((name, value))
+            if name not in purpose | _OF_THE_TOKEN and value is not None and facts.is_storable((name, value))
         }
     return found
 
