@@ -57,6 +57,22 @@ class Hints(Protocol):
         ...
 
 
+class Companion(Protocol):
+    """What lives as long as the pulse does, in threads of its own."""
+
+    def start(self) -> None:
+        """Start what does not run."""
+        ...
+
+    def stop(self) -> None:
+        """End it; `start` begins anew."""
+        ...
+
+    def after_fork(self) -> None:
+        """Begin anew in a child."""
+        ...
+
+
 class NoHints:
     """Runs without Redis: the poll's own rhythm is all there is."""
 
@@ -94,6 +110,7 @@ class Pulse:
         make_hints: builds the subscriber, in the thread that uses it.
         key_ids: the swap keys this node holds.
         carrying: where use extends an exchanged session.
+        companion: starts and ends with it.
     """
 
     def __init__(
@@ -105,8 +122,10 @@ class Pulse:
         make_hints: type[NoHints] | HintsMaker,
         key_ids: tuple[str, ...],
         carrying: Carrying,
+        companion: Companion | None = None,
     ) -> None:
         self._node = node
+        self._companion = companion
         self._feed = feed
         self._rhythm = rhythm
         self._make_hints = make_hints
@@ -145,11 +164,15 @@ class Pulse:
                     target=self._run, name="migrator-pulse", daemon=True
                 )
                 self._thread.start()
+                if self._companion is not None:
+                    self._companion.start()
 
     def stop(self) -> None:
         """Flush what is buffered, end the lease, and end the thread; `ensure` begins anew."""
         with self._starting:
             self._stop.set()
+            if self._companion is not None:
+                self._companion.stop()
             if self._thread is not None:
                 self._thread.join(_STOP_S)
             self._node.recent.clear()
@@ -163,6 +186,8 @@ class Pulse:
         self._thread = None
         self._node.recent.after_fork()
         self._node.usage.forget()
+        if self._companion is not None:
+            self._companion.after_fork()
         self._reset()
 
     def _run(self) -> None:
