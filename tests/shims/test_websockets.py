@@ -232,6 +232,17 @@ def test_cutover_closes_what_came_by_jwt_and_nothing_else(rig: Rig, elsewhere: S
         assert comes_true(lambda: not talk.refuses(sign("ann"))), "rolled back"
 
 
+def test_p2_an_open_websocket_over_the_bridge_is_closed_like_any_other(
+    rig: Rig, elsewhere: Sessions
+) -> None:
+    """The app behind it was shown a JWT of the bridge; what is judged is the client's session."""
+    token = token_of(elsewhere, "ann")
+    with talking(rig.settings(bridge={})) as talk, talk.open(token) as wire:
+        assert stays_open(wire)
+        elsewhere.end(token)
+        assert closed(wire, time.monotonic()) == (1008, "revoked")
+
+
 def test_an_open_websocket_is_closed_when_its_session_expires(
     rig: Rig, elsewhere: Sessions
 ) -> None:

@@ -29,8 +29,8 @@ def installed(migrated_database: str, redis_server: CacheServer) -> TodoList:
 
 @pytest.fixture(scope="module", params=STAGES, ids=lambda stage: str(stage[0]))
 def client(request: pytest.FixtureRequest, installed: TodoList) -> Iterator[TestClient]:
-    _, phase, percent = request.param
-    with TestClient(installed.app(phase, percent)) as client:
+    _, phase, tables = request.param
+    with TestClient(installed.app(phase, **tables)) as client:
         yield client
     wiring.stop()
 

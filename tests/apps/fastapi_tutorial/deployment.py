@@ -19,11 +19,15 @@ from tests.rig import SWAP_KEY, Rig
 
 App: TypeAlias = FastAPI | DualAcceptMiddleware
 
-# (name, phase, percent); without a phase nothing of ours is there. Clients hold JWTs throughout.
-STAGES: tuple[tuple[str, str | None, int], ...] = (
-    ("bare", None, 0),
-    ("observe", "observe", 0),
-    ("swap", "swap", 100),
+BRIDGE: dict[str, Any] = {"bridge": {}}
+# (name, phase, further settings); without a phase nothing of ours is there. Clients keep whatever
+# the login answers: a JWT in the first three, a session token in the others.
+STAGES: tuple[tuple[str, str | None, dict[str, Any]], ...] = (
+    ("bare", None, {}),
+    ("observe", "observe", {}),
+    ("swap", "swap", {}),
+    ("sessions over the bridge", "drain", BRIDGE),
+    ("cutover", "cutover", BRIDGE),
 )
 # What the app answered to a bad token all its life; its clients are keyed to that.
 REFUSAL = {"status": 403, "body": '{"detail":"Could not validate credentials"}'}

@@ -31,9 +31,9 @@ def installed(
 
 @pytest.fixture(scope="module", params=STAGES, ids=lambda stage: str(stage[0]))
 def client(request: pytest.FixtureRequest, installed: Diary) -> Iterator[TestClient]:
-    _, phase, percent = request.param
+    _, phase, tables = request.param
     # Its cookie is Secure, as the library has it.
-    with TestClient(installed.app(phase, percent), base_url="https://testserver") as client:
+    with TestClient(installed.app(phase, **tables), base_url="https://testserver") as client:
         yield client
     wiring.stop()
 
