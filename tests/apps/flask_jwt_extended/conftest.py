@@ -7,20 +7,22 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from flask import Flask
 from flask.testing import FlaskClient
 
 from migrator import wiring
-from tests.apps.flask_jwt_extended.deployment import COOKIES, STAGES, Notebook
+from tests.apps.flask_jwt_extended.deployment import COOKIES, STAGES, Notebook, Stage
 from tests.conftest import CacheServer, DatabaseServer
 from tests.rig import Rig
 
-Opens = Callable[[dict[str, Any]], Iterator[Notebook]]
 
-
-@pytest.fixture(scope="module", params=STAGES, ids=lambda stage: str(stage[0]))
-def stage(request: pytest.FixtureRequest) -> tuple[str, str | None, int]:
-    found: tuple[str, str | None, int] = request.param
-    return found
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Each module at every stage; one that is about JWTs themselves, where clients hold them."""
+    if "stage" in metafunc.fixturenames:
+        holds_jwts = getattr(metafunc.module, "HOLDS_JWTS", False)
+        stages = [stage for stage in STAGES if stage.clients == "jwt" or not holds_jwts]
+        names = [stage.name for stage in stages]
+        metafunc.parametrize("stage", stages, ids=names, scope="module")
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +35,7 @@ def database_url(postgres: DatabaseServer, migrated_template: str) -> Iterator[s
 @pytest.fixture(scope="module")
 def notebook(
     request: pytest.FixtureRequest,
-    stage: tuple[str, str | None, int],
+    stage: Stage,
     database_url: str,
     redis_server: CacheServer,
     tmp_path_factory: pytest.TempPathFactory,
@@ -46,7 +48,22 @@ def notebook(
         redis_server.url,
         COOKIES if in_cookies else {},
     )
-    _, phase, percent = stage
-    app = installed.app(phase, percent)
+    tables: dict[str, Any] = {"bridge": {}} if stage.is_bridged else {}
+    app = installed.app(stage.phase, stage.percent, **tables)
     yield lambda: app.test_client(use_cookies=in_cookies)
     wiring.stop()
+
+
+@pytest.fixture
+def client(notebook: Callable[[], FlaskClient]) -> FlaskClient:
+    return notebook()
+
+
+@pytest.fixture
+def browser(notebook: Callable[[], FlaskClient]) -> FlaskClient:
+    return notebook()
+
+
+@pytest.fixture
+def app(client: FlaskClient) -> Flask:
+    return client.application

@@ -10,7 +10,7 @@ import secrets
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from flask import Flask
 
@@ -18,11 +18,28 @@ from shims.flask import Migrator
 from tests.apps.flask_jwt_extended.app import create_app
 from tests.rig import SWAP_KEY, Rig
 
-# (name, phase, percent); without a phase nothing of ours is there. Clients hold JWTs throughout.
-STAGES: tuple[tuple[str, str | None, int], ...] = (
-    ("bare", None, 0),
-    ("observe", "observe", 0),
-    ("swap", "swap", 100),
+
+@dataclass(frozen=True)
+class Stage:
+    """Where the migration stands.
+
+    Args:
+        phase: without one nothing of ours is there.
+        clients: what they hold after a login at this stage.
+        is_bridged: the app goes on knowing nothing but JWTs.
+    """
+
+    name: str
+    phase: str | None = None
+    percent: int = 100
+    clients: Literal["jwt", "session"] = "jwt"
+    is_bridged: bool = False
+
+
+STAGES: tuple[Stage, ...] = (
+    Stage("bare"),
+    Stage("observe", "observe"),
+    Stage("swap", "swap"),
 )
 COOKIES: dict[str, Any] = {
     "JWT_TOKEN_LOCATION": ["cookies"],
