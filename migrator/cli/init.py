@@ -164,11 +164,9 @@ def _emit(context: Context, made: initialising.Made, path: Path) -> None:
     hazards = PRESETS[plan.preset].hazards if plan.preset else ()
     if plan.guess.endless:
         context.talk("The sample never ends: set max_age, or such tokens are refused.")
-    if plan.guess.rivals and plan.preset == plan.guess.preset:
-        rivals = ", ".join(plan.guess.rivals)
-        context.talk(
-            f"The sample is taken for {plan.preset}; it could also be {rivals}: --preset."
-        )
+    if plan.preset and plan.preset == plan.guess.preset and plan.guess.rivals:
+        others = ", ".join(plan.guess.rivals)
+        context.talk(f"The sample is taken for {plan.preset}, and could also be of {others}.")
     for hazard in hazards:
         context.talk(f"mind {hazard.id}: {hazard.text}")
     issuer = {

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from migrator.control import hazards
 from migrator.control.inspection import subject_claim
 from migrator.core import facts, purpose
-from migrator.core.presets import PRESETS, recognise
+from migrator.core.presets import PRESETS, Preset, recognise
 from migrator.settings.values import FAMILY_OF
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ class Guess:
     """Facts of an `[[issuers]]` table; None or empty: the sample does not say.
 
     Args:
+        preset: a shape that the sample fits, and whose subject it carries.
         rivals: other presets that the sample fits as well, where none of them is sure.
     """
 
@@ -55,8 +56,7 @@ def guess(sample: Sample) -> Guess:
     """What `sample` tells of its issuer."""
     payload = sample.payload
     shapes = [each for each in recognise(sample.header, payload) if each.preset.name in PRESETS]
-    names = [each.preset.name for each in shapes]
-    preset = names[0] if names else None
+    preset = next((each.preset.name for each in shapes if _names_whom(each.preset, payload)), None)
     lifetime = duration(sample.lifetime_s)
     refreshes = hazards.is_refresh(payload)
     subject = subject_claim(sample, None, shapes)
@@ -69,7 +69,11 @@ def guess(sample: Sample) -> Guess:
     iss = payload.get("iss")
     return Guess(
         preset=preset,
-        rivals=() if not shapes or shapes[0].is_sure else tuple(names[1:]),
+        rivals=tuple(
+            each.preset.name
+            for each in shapes
+            if not shapes[0].is_sure and each.preset.name != preset
+        ),
         algorithm="EdDSA" if alg == "Ed25519" else alg if alg in FAMILY_OF else None,
         iss=iss if isinstance(iss, str) and iss.isprintable() else None,
         audience=_audience(payload.get("aud")),
@@ -83,6 +87,13 @@ def guess(sample: Sample) -> Guess:
         claims=claims,
         require={} if refreshes else _told_by(payload),
     )
+
+
+def _names_whom(preset: Preset, payload: Mapping[str, object]) -> bool:
+    """Whether a login of `preset` would name its subject as `payload` does."""
+    mapping = preset.defaults.get("claims")
+    subject = mapping.get("subject", "sub") if isinstance(mapping, Mapping) else "sub"
+    return bool(preset.one_of) or facts.claim(payload, str(subject)) is not None
 
 
 def duration(seconds: float | None) -> str | None:

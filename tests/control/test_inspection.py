@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import time
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -153,13 +154,24 @@ def test_init_says_which_other_shapes_the_sample_fits(
     result = click.testing.CliRunner().invoke(main, ["init"], input=signed({"sub": "7", **TIMES}))
     assert result.exit_code == 0, result.output
     said = result.stderr
-    assert "taken for fastapi-tutorial; it could also be" in said
+    assert "taken for fastapi-tutorial, and could also be of" in said
     assert "lemur" in said
     other = click.testing.CliRunner().invoke(
         main, ["init", "--force", "--preset", "lemur"], input=signed({"sub": "7", **TIMES})
     )
     assert other.exit_code == 0, other.output
-    assert "could also be" not in other.stderr
+    assert "could also" not in other.stderr
+
+
+def test_init_takes_no_preset_whose_subject_the_sample_lacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    alike = {"token_type": "access", "jti": "0" * 32, "sub": "7", **TIMES}
+    result = click.testing.CliRunner().invoke(main, ["init"], input=signed(alike))
+    assert result.exit_code == 0, result.output
+    written = Path("migrator.toml").read_text()
+    assert "preset" not in tomllib.loads(written)["issuers"][0]
 
 
 @pytest.mark.parametrize(

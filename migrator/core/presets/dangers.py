@@ -84,8 +84,9 @@ LONG_LIVED: Final = Hazard(
 )
 FROZEN_ROLES: Final = Hazard(
     "frozen-roles",
-    "Roles stand in the token as they were at login: they are not kept in the session. Let "
-    "resolve_subject say what a subject may do now.",
+    "Roles stand in the token as they were at login, and a session keeps only what claims.keep "
+    "names. Let resolve_subject say what a subject may do now; behind a bridge, name whatever "
+    "else the app reads, and end sessions where it changes.",
     "00-decide#do-it-when",
 )
 SCHEME: Final = Hazard(
