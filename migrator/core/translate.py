@@ -96,7 +96,9 @@ def _kept(
         found |= {
             name: value
             for name, value in payload.items()
-            if name not in purpose | _OF_THE_TOKEN and value is not None and facts.is_storable((name, value))
+            if name not in purpose | _OF_THE_TOKEN
+            and value is not None
+            and facts.is_storable((name, value))
         }
     return found
 

@@ -32,7 +32,7 @@ class Deployment:
     def _started(self) -> Any:
         if self._colour == "asgi":
             return TestClient(Asgi(self.app.asgi, self._settings), base_url="http://app")
-        transport = httpx.WSGITransport(app=Wsgi(self.app.wsgi, self._settings))  # type: ignore[arg-type]
+        transport = httpx.WSGITransport(app=Wsgi(self.app.wsgi, self._settings))
         return httpx.Client(transport=transport, base_url="http://app")
 
     def stop(self) -> None:

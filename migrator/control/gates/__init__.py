@@ -6,7 +6,7 @@ absent from it, never "pass". Gates decide; `evidence.py` reads what they decide
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from migrator.control.gates import fleet, issuing, traffic
 from migrator.control.gates.model import Gate
@@ -20,14 +20,16 @@ if TYPE_CHECKING:
 
 __all__ = ["SETS", "Gate", "evaluate", "exit_of", "those"]
 
-_SWAP: tuple[Callable[[Evidence], Gate], ...] = (
+Judge: TypeAlias = "Callable[[Evidence], Gate | None]"  # None: it has nothing to judge here
+
+_SWAP: tuple[Judge, ...] = (
     fleet.nodes_acked,
     fleet.schema_head,
     fleet.keys_present,
 )
-_DRAIN = (*_SWAP, issuing.swap_complete)
+_DRAIN = (*_SWAP, issuing.swap_complete, issuing.issuing_routes)
 
-SETS: dict[Phase, tuple[Callable[[Evidence], Gate], ...]] = {
+SETS: dict[Phase, tuple[Judge, ...]] = {
     Phase.SWAP: _SWAP,
     Phase.DRAIN: _DRAIN,
     Phase.CUTOVER: (
@@ -48,7 +50,8 @@ SETS: dict[Phase, tuple[Callable[[Evidence], Gate], ...]] = {
 
 def evaluate(entering: Phase, evidence: Evidence) -> tuple[Gate, ...]:
     """What each gate before `entering` says."""
-    return tuple(judge(evidence) for judge in SETS.get(entering, ()))
+    judged = (judge(evidence) for judge in SETS.get(entering, ()))
+    return tuple(gate for gate in judged if gate is not None)
 
 
 def those(gates: Iterable[Gate], result: str) -> list[str]:

@@ -1,4 +1,7 @@
-"""Gates about what is issued and still out: swap-complete, issuance-stopped, drain-horizon."""
+"""Gates about what is issued and still out.
+
+swap-complete, issuing-routes, issuance-stopped, drain-horizon.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,10 @@ if TYPE_CHECKING:
 # Usage is written by the second and dated when it is written, so what was issued just before the
 # drain took effect may carry a moment just after.
 _FLUSHED_LATE = timedelta(seconds=10)
+# A route that is still used by anybody is used within an hour; later ones show as `late`.
+_ROUTES_QUIET = timedelta(hours=1)
+_MOST_NAMED = 3
+ISSUES_LEGACY = "route:issues_legacy"
 
 
 def swap_complete(evidence: Evidence) -> Gate:
@@ -32,6 +39,32 @@ def swap_complete(evidence: Evidence) -> Gate:
         overridable=False,
         detail=f"{rollout.phase} at {rollout.percent} %",
         command="migrator advance swap --percent 100",
+    )
+
+
+def issuing_routes(evidence: Evidence) -> Gate | None:
+    """No route that the bridge does not rewrite answers with an issuer's JWT; None: no bridge."""
+    if evidence.settings.bridge is None:
+        return None
+    lines = [line for line in evidence.usage or () if line.outcome == ISSUES_LEGACY]
+    recent = [
+        line
+        for line in lines
+        if line.last_at is not None and evidence.now - line.last_at < _ROUTES_QUIET
+    ]
+    named = ", ".join(sorted({line.client for line in recent})[:_MOST_NAMED])
+    return Gate(
+        id="issuing-routes",
+        result="fail" if recent else "pass",
+        value=len(recent),
+        threshold=0,
+        as_of=evidence.fleet.heard_at,
+        ttl_s=30,
+        overridable=True,
+        detail=f"answers with JWTs of an issuer: {named}"
+        if named
+        else f"no other route than those of [routes] issued one for {span(_ROUTES_QUIET)}",
+        command="migrator doctor",
     )
 
 
