@@ -21,7 +21,7 @@ from migrator.control.gates.model import PLAYBOOKS
 from migrator.core.errors import Exit
 from migrator.core.phases import RULES, Phase, back_of
 from migrator.core.verdicts import Reason
-from migrator.settings import model
+from migrator.settings import Serve, model
 from tests.docs_blocks import anchors, blocks, front_matter, links, targets
 from tests.docs_client import Answer, serving
 from tests.docs_rig import NODES, NOT_RUN, ROOT, Differs, Rollout, walk
@@ -34,6 +34,7 @@ WALK = (
     "01-install-and-observe",
     "10-swap",
     "50-clients",
+    "56-serve",
     "36-key-leak",
     "20-drain",
     "30-cutover",
@@ -287,6 +288,7 @@ SECTIONS: Mapping[str, Any] = {
     "routes": model.Routes,
     "cookie": model.Cookie,
     "http": model.Http,
+    "serve": Serve,
 }
 
 
