@@ -17,6 +17,7 @@ import logging
 import os
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import suppress
+from dataclasses import dataclass
 from threading import Lock
 from typing import Any, Final, TypeAlias, assert_never
 from weakref import WeakKeyDictionary, ref
@@ -39,9 +40,6 @@ _log = logging.getLogger("migrator.shims.websockets")
 
 POLICY_VIOLATION: Final = 1008  # RFC 6455 section 7.4.1
 TRY_AGAIN_LATER: Final = 1013
-_LOOK_S: Final = 30.0  # half of what memory and cache may live: no verdict is older than theirs
-_UNASKED_S: Final = 60.0  # how long a connection outlives its last verdict in an outage
-_RETRY_S: Final = 1.0
 _GRAIN_S: Final = 0.01
 # When everything is evicted at once (a failover), connections must not crowd requests out.
 _AT_ONCE: Final = 4
@@ -57,8 +55,27 @@ def _unwatched(_: Scope, app: App) -> App:
     return app
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rhythm:
+    """How often connections are judged again, in seconds.
+
+    Args:
+        look_s: without a reason; half of what memory and cache may live.
+        retry_s: while nobody can be asked.
+        unasked_s: how long a connection outlives its last verdict then, before it is told to try
+            again later: what 503 is to a request.
+    """
+
+    look_s: float = 30.0
+    retry_s: float = 1.0
+    unasked_s: float = 60.0
+
+
 class Ended(OSError):
     """The connection was closed here; the ASGI specification wants an OSError of `send`."""
+
+
+_USUAL: Final = Rhythm()
 
 
 class Watch:
@@ -69,8 +86,9 @@ class Watch:
         places: where their credentials are.
     """
 
-    def __init__(self, gate: AsyncGate, places: Places) -> None:
+    def __init__(self, gate: AsyncGate, places: Places, rhythm: Rhythm = _USUAL) -> None:
         self.gate = gate
+        self.rhythm = rhythm
         self._places = places
         self._turns: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = (
             WeakKeyDictionary()
@@ -102,6 +120,7 @@ class Watch:
                 pass
             finally:
                 connection.forget()
+            await connection.settled()
 
         return watched
 
@@ -256,6 +275,11 @@ class _Connection:
         if self._timer is not None:
             self._timer.cancel()
 
+    async def settled(self) -> None:
+        """Wait for a look under way: no question to the store outlives its connection."""
+        if self._task is not None:
+            await asyncio.wait({self._task})
+
     def _look(self) -> None:
         if self._task is not None:
             self._again = True
@@ -272,8 +296,8 @@ class _Connection:
             except Exception as error:  # noqa: BLE001 - unwatched, it would outlive its session
                 if not isinstance(error, Unavailable):
                     _log.exception("watch.failed", extra={"event": "watch.failed"})
-                self._named, wait_s = self._named or named, _RETRY_S
-                if self._loop.time() - self._stood_at > _UNASKED_S:
+                self._named, wait_s = self._named or named, self._watch.rhythm.retry_s
+                if self._loop.time() - self._stood_at > self._watch.rhythm.unasked_s:
                     await self._end(TRY_AGAIN_LATER, "")
                 continue
             self._stood_at, wait_s = self._loop.time(), None
@@ -287,6 +311,8 @@ class _Connection:
     async def _fault(self, *, named: bool) -> str | None:
         """Why the connection must not go on, in the word that a client is told; None: it may."""
         gate, shown = self._watch.gate, self._presented
+        if self._is_gone:  # it was its turn too late
+            return None
         verdict = (gate.peek(shown) or await gate.admit(shown)).verdict
         match verdict:
             case Admitted(principal):
@@ -319,13 +345,13 @@ class _Connection:
         if self._timer is not None:
             self._timer.cancel()
         if wait_s is None:
-            wait_s = min(_LOOK_S, max(self._left_s(), 0.0) + _GRAIN_S)
+            wait_s = min(self._watch.rhythm.look_s, max(self._left_s(), 0.0) + _GRAIN_S)
         self._timer = self._loop.call_later(wait_s, self._look)
 
     def _left_s(self) -> float:
         session, clock = self._principal.session, self._watch.gate.clock
         if session is None or session.expires_at is None:
-            return _LOOK_S
+            return self._watch.rhythm.look_s
         return (clock.ticks_at(session.expires_at) - clock.ticks()) / SECOND_NS
 
     async def _end(self, code: int, why: str) -> None:

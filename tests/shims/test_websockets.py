@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Literal
 
 import pytest
 import uvicorn
@@ -22,12 +21,8 @@ from migrator import wiring
 from migrator.cli.demo.servers import Postgres
 from migrator.control import schema
 from migrator.core.app import Sessions
-from migrator.core.gate import AsyncGate
-from migrator.core.verdicts import Principal
 from migrator.settings import Settings
 from shims.asgi import DualAcceptMiddleware
-from shims.credentials import Places
-from shims.websockets import Watch
 from tests.rig import Rig, sign
 
 Ws = Literal["wsproto", "websockets-sansio"]
@@ -313,102 +308,3 @@ def _ended(sessions: Sessions, token: str) -> bool:
         return sessions.end(token) == 1
     except Exception:  # noqa: BLE001 - it is starting still
         return False
-
-
-# What no real client can time: the moment between the verdict and the watch.
-
-
-class Wire:
-    """The server's side of a connection whose client sends only when told to."""
-
-    def __init__(self) -> None:
-        self.inbox: asyncio.Queue[Any] = asyncio.Queue()
-        self.sent: list[Any] = []
-        self.closed = asyncio.Event()
-
-    async def send(self, message: Any) -> None:
-        self.sent.append(message)
-        if message["type"] == "websocket.close":
-            self.closed.set()
-
-
-def watched(settings: Settings, gate: AsyncGate) -> Watch:
-    return Watch(gate, Places.of(settings))
-
-
-def scope_of(token: str) -> dict[str, Any]:
-    headers = [(b"authorization", f"Bearer {token}".encode())]
-    return {"type": "websocket", "path": "/talk", "headers": headers}
-
-
-def test_p2_a_revocation_between_the_verdict_and_the_watch_is_not_missed(
-    rig: Rig, elsewhere: Sessions
-) -> None:
-    settings, token = rig.settings(), token_of(elsewhere, "ann")
-    gate = wiring.async_gate(settings)
-    principal = Principal("ann", "users")
-
-    async def talk() -> tuple[Wire, Any]:
-        wire, watch = Wire(), watched(settings, gate)
-        elsewhere.end(token)  # admitted a moment ago
-
-        async def app(_: Any, receive: Any, send: Any) -> None:
-            await send({"type": "websocket.accept"})
-            await wire.inbox.put({"type": "websocket.receive", "text": "hello"})
-            await wire.closed.wait()
-            heard.append(await receive())
-            await send({"type": "websocket.send", "text": "not any more"})
-
-        heard: list[Any] = []
-        inner = {**scope_of(token), "state": {"principal": principal}}
-        async with asyncio.timeout(PATIENCE_S):
-            await watch.over(scope_of(token), app)(inner, wire.inbox.get, wire.send)
-        assert len(watch) == 0
-        return wire, heard
-
-    wire, heard = asyncio.run(talk())
-    assert wire.sent[1:] == [{"type": "websocket.close", "code": 1008, "reason": "revoked"}]
-    assert heard == [{"type": "websocket.disconnect", "code": 1008, "reason": "revoked"}], (
-        "what the client says after the end never reaches the app"
-    )
-
-
-def test_a_connection_that_the_app_closed_is_not_closed_twice(
-    rig: Rig, elsewhere: Sessions
-) -> None:
-    settings, token = rig.settings(), token_of(elsewhere, "ann")
-    gate = wiring.async_gate(settings)
-
-    async def talk() -> list[Any]:
-        wire, watch = Wire(), watched(settings, gate)
-
-        async def app(_: Any, __: Any, send: Any) -> None:
-            await send({"type": "websocket.accept"})
-            await send({"type": "websocket.close", "code": 1000})
-            gate.recent.evict(("subject", "users", "ann"))
-            await asyncio.sleep(0.1)
-
-        inner = {**scope_of(token), "state": {"principal": Principal("ann", "users")}}
-        elsewhere.end(token)
-        await watch.over(scope_of(token), app)(inner, wire.inbox.get, wire.send)
-        gate.recent.evict_all()
-        return wire.sent
-
-    assert [one["type"] for one in asyncio.run(talk())] == ["websocket.accept", "websocket.close"]
-
-
-def test_connections_without_a_principal_are_left_alone(rig: Rig) -> None:
-    settings = rig.settings()
-    watch = watched(settings, wiring.async_gate(settings))
-
-    async def app(_: Any, receive: Any, send: Any) -> None:
-        assert (receive, send) == ("theirs", "theirs")
-
-    inner: Any = {"type": "websocket", "state": {"principal": None}}
-    theirs: Any = "theirs"
-
-    async def talk() -> None:
-        await watch.over({}, app)(inner, theirs, theirs)
-
-    asyncio.run(talk())
-    assert len(watch) == 0
