@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import Final, Self, TypeAlias
 
-from migrator.core.presented import Outcome, Route
+from migrator.core.presented import Outcome, Route, Sent
 from migrator.core.verdicts import Admitted, Notice, Passed, Reason, status, word
 from migrator.settings import Settings
 from shims.csrf import SAFE_METHODS, same_host
@@ -157,9 +157,15 @@ class Answers:
         if left:
             lines += jar.leftovers(jar.old.keys() - is_given)
         elif outcome.settled and sent is not None:
-            lines += jar.leftovers(sent.leftovers - is_given)
+            lines += jar.leftovers(self._settled(outcome, asked, sent) - is_given)
         hints = () if left else self._hinted(own, outcome)
         return list(dict.fromkeys([*lines, *hints]))
+
+    def _settled(self, outcome: Outcome, asked: Asked, sent: Sent) -> frozenset[bytes]:
+        """The old cookies that may go: all, or of a revoked legacy token its own."""
+        if isinstance(outcome.verdict, Admitted):
+            return sent.leftovers
+        return sent.leftovers & self.jar.legacy if asked.navigates else frozenset()
 
     def _hinted(self, own: bytes | None, outcome: Outcome) -> list[bytes]:
         """The hint follows the session cookie: what the app does with it, or that it is alone."""

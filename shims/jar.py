@@ -21,7 +21,8 @@ _GONE: Final = b"; Max-Age=0"
 class Jar:
     """The cookies of one app; built once from its settings.
 
-    `own` deletes the listed copies of the session cookie, `old` those of every other listed name.
+    `own` deletes the listed copies of the session cookie, `old` those of every other listed name;
+    `legacy` are the names under which issuers' tokens come.
     """
 
     name: bytes
@@ -30,6 +31,7 @@ class Jar:
     hint_attributes: bytes
     own: tuple[bytes, ...]
     old: Mapping[bytes, tuple[bytes, ...]]
+    legacy: frozenset[bytes]
     gone: Callable[[bytes, bytes | None, bytes], bytes]
 
     @classmethod
@@ -68,6 +70,12 @@ class Jar:
             hint_attributes=b"; Path=/; %b%bSameSite=%b" % (where, secure, same_site),
             own=listed.pop(name, ()),
             old=listed,
+            legacy=frozenset(
+                place.cookie.encode()
+                for issuer in settings.issuers
+                for place in issuer.transport
+                if place.cookie is not None
+            ),
             gone=gone,
         )
 

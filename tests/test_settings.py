@@ -141,6 +141,10 @@ def with_issuer(**given: Any) -> dict[str, Any]:
     return tables(issuers=[issuer(**given)])
 
 
+def clearing(*copies: Mapping[str, str], **given: str) -> dict[str, Any]:
+    return tables(cookie={"clear": list(copies), **given})
+
+
 def problems_of(given: Mapping[str, Any]) -> dict[str, str]:
     with pytest.raises(BadSettings) as raised:
         Settings.build(given, environ={})
@@ -491,6 +495,12 @@ BAD: list[tuple[str, str, dict[str, Any]]] = [
     ),
     ("bad-algorithm", "issuers[0].algorithms[0]", with_issuer(algorithms=["none"])),
     ("bad-database-url", "database.url", {"database": {"url": "mysql://u:p@db/acme"}}),
+    ("bridge-issuer", "bridge.issuer", tables(bridge={"issuer": "nobody"})),
+    (
+        "bridge-key",
+        "bridge.key",
+        with_issuer(algorithms=["RS256"], keys=[PUBLIC]) | {"bridge": {}},
+    ),
     ("bad-duration", "sessions.idle", tables(sessions={"idle": "two weeks"})),
     ("bad-duration", "sessions.idle", tables(sessions={"idle": 14})),
     ("bad-duration", "sessions.absolute", tables(sessions={"absolute": "0s"})),
@@ -526,6 +536,11 @@ BAD: list[tuple[str, str, dict[str, Any]]] = [
     ("bad-value", "cookie", tables(cookie="session")),
     ("bad-value", "issuers", tables(issuers={"id": "a1"})),
     ("bad-value", "issuers[0]", tables(issuers=["a1"])),
+    ("bad-value", "cookie.clear[0].domain", clearing({"name": "a", "domain": "a; Secure"})),
+    ("bad-value", "cookie.clear[0].path", clearing({"name": "a", "path": "auth"})),
+    ("cookie-in-use", "cookie.clear[0]", clearing({"name": "__Host-session"})),
+    ("cookie-in-use", "cookie.clear[1]", clearing({"name": "a"}, {"name": "h"}, hint="h")),
+    ("cookie-in-use", "cookie.hint", clearing(hint="__Host-session")),
     ("cookie-insecure", "cookie.secure", tables(cookie={"secure": False})),
     (
         "cookie-insecure",
@@ -538,6 +553,11 @@ BAD: list[tuple[str, str, dict[str, Any]]] = [
         "duplicate-kid",
         "issuers[0].keys",
         with_issuer(keys=[{"key": SECRET, "kid": "k"}, {"key": OTHER, "kid": "k"}]),
+    ),
+    (
+        "duplicate-client",
+        "serve.clients[1].id",
+        tables(serve={"clients": [{"id": "a", "secret": SWAP}, {"id": "a", "secret": OTHER}]}),
     ),
     (
         "duplicate-swap-key",
@@ -624,6 +644,11 @@ BAD: list[tuple[str, str, dict[str, Any]]] = [
     ("unknown-key", "issuers[0].claims.user", with_issuer(claims={"user": "x"})),
     ("unknown-preset", "issuers[0].preset", with_issuer(preset="homemade")),
     ("unreadable-file", "issuers[0].keys[0]", with_issuer(keys=["file:."])),
+    (
+        "weak-client-secret",
+        "serve.clients[0].secret",
+        tables(serve={"clients": [{"id": "a", "secret": SECRET[:15]}]}),
+    ),
     ("weak-hmac", "issuers[0].keys", with_issuer(keys=[SECRET[:31]])),
     ("weak-hmac", "issuers[0].keys", with_issuer(algorithms=["HS256", "HS512"])),
     ("weak-hmac", "issuers[0].keys", with_issuer(keys=["aB3$" * 16])),

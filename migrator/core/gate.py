@@ -8,7 +8,7 @@ How a credential is judged is flow.py's; what becomes of the answer on the wire 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, TypeAlias, assert_never
 
 from migrator.core.bridge import is_marked
 from migrator.core.flow import run
@@ -18,7 +18,7 @@ from migrator.core.phases import RULES, Phase, bucket_of
 from migrator.core.presented import Outcome
 from migrator.core.seen import plain
 from migrator.core.sessions import FAR
-from migrator.core.swapping import Swapping
+from migrator.core.swapping import BINDING, Swapping
 from migrator.core.verdicts import Admitted, Passed, Reason, Refused, status
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     from migrator.core.presented import Credential, Presented
     from migrator.core.verdicts import Verdict
+
+    _Living: TypeAlias = tuple[Credential, Admitted]
 
 _UNAUTHORIZED = 401
 _PATH_CHARS = 128
@@ -78,8 +80,10 @@ class _Admission(Swapping):
         # Not before the cutover: until then a node without us, or an app that took us out again,
         # still lives on the JWT cookie. And not before the session cookie came back.
         rollout, verdict = self.node.rollout, outcome.verdict
-        if rollout is None or outcome.place != "cookie" or not isinstance(verdict, Admitted):
+        if outcome.place != "cookie" or rollout is None:
             return False
+        if not isinstance(verdict, Admitted):
+            return verdict.reason in BINDING  # in every phase, after every rollback
         who = verdict.principal
         bucket = bucket_of(who.subject, who.realm)
         return who.via == "session" and rollout.is_over_for(client=who.client, bucket=bucket)
@@ -120,7 +124,7 @@ class _Admission(Swapping):
     async def _admit_header(self, presented: Presented, header: Credential) -> Outcome:
         verdict = await self._judge(header, presented)
         alive, dead = await self._cookies(presented)
-        if isinstance(verdict, Admitted) and any(_differ(verdict, each) for each in alive):
+        if isinstance(verdict, Admitted) and any(_differ(verdict, each) for _, each in alive):
             verdict = self.refuse(Reason.SUBJECTS_DIFFER)
         return Outcome(_softened(verdict, presented), header.place, dead_cookie=dead)
 
@@ -142,7 +146,7 @@ class _Admission(Swapping):
         verdict = _softened(verdict, presented)
         return Outcome(verdict, legacy.place, dead_cookie=dead, dead_legacy=dead_copy)
 
-    def _among(self, alive: Sequence[Admitted], presented: Presented) -> Outcome:
+    def _among(self, alive: Sequence[_Living], presented: Presented) -> Outcome:
         """What living session cookies say together; as a rule there is one."""
         if presented.forged:
             return Outcome(self.refuse(Reason.CSRF), "cookie")
@@ -152,9 +156,9 @@ class _Admission(Swapping):
                 return Outcome(refused, "cookie")
             # Of two people neither is meant where somebody logs in or out.
             return Outcome(Passed(refused.reason, strip=True), "cookie", dead_cookie=True)
-        return Outcome(max(alive, key=_ends_at), "cookie")
+        return Outcome(_newest(alive, presented), "cookie")
 
-    async def _cookies(self, presented: Presented) -> tuple[Sequence[Admitted], bool]:
+    async def _cookies(self, presented: Presented) -> tuple[Sequence[_Living], bool]:
         """What our cookie says, and whether it is dead: then it is as if it were not there.
 
         A dead copy on an old domain or path does not hide the living one, whichever came first.
@@ -168,7 +172,7 @@ class _Admission(Swapping):
                 continue
             verdict = await self.judge_session(cookie.value)
             if isinstance(verdict, Admitted):
-                alive.append(verdict)
+                alive.append((cookie, verdict))
         return alive, not alive
 
     async def _judge_legacy_copies(
@@ -181,14 +185,14 @@ class _Admission(Swapping):
         verdict = await self._judge(legacy, presented)
         if not presented.legacy_copies:
             return verdict, False
-        copies = [await self._judge(each, presented) for each in presented.legacy_copies]
-        verdicts = (verdict, *copies)
-        alive = [each for each in verdicts if isinstance(each, Admitted)]
-        refused = next((each for each in verdicts if isinstance(each, Refused)), None)
+        judged = [(legacy, verdict)]
+        judged += [(each, await self._judge(each, presented)) for each in presented.legacy_copies]
+        alive = [(each, it) for each, it in judged if isinstance(it, Admitted)]
+        refused = next((it for _, it in judged if isinstance(it, Refused)), None)
         if not alive:
             return refused or verdict, False
         if _agree(alive):
-            return max(alive, key=_ends_at), refused is not None
+            return _newest(alive, presented), refused is not None
         differ = self.refuse(Reason.SUBJECTS_DIFFER)
         if RULES[(await self.where()).phase].legacy == "shadow":
             return Passed(differ.reason), False
@@ -268,13 +272,20 @@ def _differ(one: Admitted, other: Admitted) -> bool:
     )
 
 
-def _agree(several: Sequence[Admitted]) -> bool:
-    return not any(_differ(several[0], each) for each in several[1:])
+def _agree(several: Sequence[_Living]) -> bool:
+    return not any(_differ(several[0][1], each) for _, each in several[1:])
 
 
-def _ends_at(admitted: Admitted) -> datetime:
-    """Of one subject's credentials the one that lasts longest is the newest login."""
-    session = admitted.principal.session
+def _newest(alive: Sequence[_Living], presented: Presented) -> Admitted:
+    """Of one subject's copies the one that lasts longest, which is the newest login."""
+    credential, verdict = max(alive, key=_ends_at)
+    if len(alive) > 1 or presented.session_copies or presented.legacy_copies:
+        presented.let_speak(credential)
+    return verdict
+
+
+def _ends_at(living: _Living) -> datetime:
+    session = living[1].principal.session
     return FAR if session is None or session.expires_at is None else session.expires_at
 
 

@@ -93,6 +93,23 @@ class Presented:
     ip: str | None = None
     sent: Sent | None = None
 
+    def everything(self) -> tuple[Credential, ...]:
+        """Every credential that was found, whatever it is worth."""
+        singles = (self.header, self.session_cookie, self.legacy)
+        found = [each for each in singles if each is not None]
+        return (*found, *self.session_copies, *self.legacy_copies, *self.others)
+
+    def let_speak(self, copy: Credential) -> None:
+        """Put the copy of a cookie that the gate chose in the place of the first one.
+
+        The only change that is ever made here: whoever reads on finds the credential that decided.
+        """
+        for first, rest in (("session_cookie", "session_copies"), ("legacy", "legacy_copies")):
+            copies = (getattr(self, first), *getattr(self, rest))
+            if any(each is copy for each in copies):
+                object.__setattr__(self, first, copy)
+                object.__setattr__(self, rest, tuple(it for it in copies if it is not copy))
+
 
 @_record
 class Outcome:

@@ -279,10 +279,33 @@ def test_other_cookies_are_not_ours(places: Places, line: bytes) -> None:
         [b"__Host-session=v, a=1, __Host-session=w; b=2"],
     ],
 )
-def test_our_cookie_twice_with_different_values_is_a_fault(
+def test_every_copy_of_our_cookie_is_the_gates_to_judge(
     places: Places, lines: list[bytes]
 ) -> None:
     presented = _find(places, *((b"cookie", line) for line in lines))
+    assert presented is not None
+    assert presented.fault is None
+    copies = (presented.session_cookie, *presented.session_copies)
+    assert copies == (Credential(b"v", "cookie"), Credential(b"w", "cookie"))
+    assert presented.sent is not None
+    assert presented.sent.repeated
+
+
+def test_the_same_cookie_twice_is_one(places: Places) -> None:
+    presented = _find(places, (b"cookie", b"__Host-session=v; __Host-session=v"))
+    assert presented is not None
+    assert presented.session_cookie == Credential(b"v", "cookie")
+    assert presented.session_copies == ()
+    assert presented.sent is None
+
+
+@pytest.mark.parametrize("name", [b"__Host-session", b"jwt"])
+def test_more_copies_than_a_browser_has_are_a_fault(everywhere: Places, name: bytes) -> None:
+    few, many = (b"; ".join(b"%b=v%d" % (name, at) for at in range(most)) for most in (4, 5))
+    presented = _find(everywhere, (b"cookie", few))
+    assert presented is not None
+    assert presented.fault is None
+    presented = _find(everywhere, (b"cookie", many))
     assert presented is not None
     assert presented.fault is Reason.REPEATED_CREDENTIAL
 
@@ -293,10 +316,16 @@ def test_first_configured_legacy_cookie_is_the_legacy_credential(everywhere: Pla
     assert presented.legacy == Credential(JWT, "cookie", ISSUER)
 
 
-def test_legacy_cookie_twice_with_different_values_is_a_fault(everywhere: Places) -> None:
-    presented = _find(everywhere, (b"cookie", b"jwt=%b; jwt=%b" % (OTHER, JWT)))
+def test_copies_of_the_first_legacy_cookie_are_told_from_other_cookies(
+    everywhere: Places,
+) -> None:
+    line = b"jwt=%b; access_token=%b; access_token=x" % (OTHER, JWT)
+    presented = _find(everywhere, (b"cookie", line))
     assert presented is not None
-    assert presented.fault is Reason.REPEATED_CREDENTIAL
+    assert presented.fault is None
+    copies = [presented.legacy, *presented.legacy_copies]
+    assert copies == [Credential(JWT, "cookie", ISSUER), Credential(b"x", "cookie", ISSUER)]
+    assert presented.others == (Credential(OTHER, "cookie", ISSUER),)
 
 
 def test_query_parameter_counts_only_where_an_issuer_says_so(

@@ -373,8 +373,19 @@ def test_every_kind_of_answer_is_lawful_wsgi(origin: str, gate: Gate, ada: Princ
 
 def test_headers_joined_by_the_server_are_a_fault(client: Client, gate: Gate) -> None:
     client.get("/", headers=[("Authorization", "Bearer jwt"), ("Authorization", "Bearer other")])
+    assert [presented.fault for presented in gate.asked] == [Reason.REPEATED_CREDENTIAL]
+
+
+def test_cookie_lines_joined_by_the_server_are_judged_each(client: Client, gate: Gate) -> None:
     client.get("/", headers=[("Cookie", "access_token=jwt"), ("Cookie", "access_token=other")])
-    assert [presented.fault for presented in gate.asked] == [Reason.REPEATED_CREDENTIAL] * 2
+    (presented,) = gate.asked
+    copies = (presented.legacy, *presented.legacy_copies)
+    assert {each.value for each in copies} >= {b"other"}
+    assert len(copies) == 2
+    lines = [("Cookie", "__Host-session=one"), ("Cookie", "__Host-session=two")]
+    client.get("/", headers=lines)
+    copies = (gate.asked[-1].session_cookie, *gate.asked[-1].session_copies)
+    assert {each.value for each in copies} == {b"one", b"two"}
 
 
 def test_principal_of_one_request_is_not_the_next_ones(
