@@ -369,6 +369,8 @@ class Crossing:
         Raises:
             Unavailable: nobody can say; 503, and nothing of the answer goes out.
         """
+        if self._carried is not None and self._asking.route is None:
+            self._bridge.flow.answered(self._carried.session, code)
         if self._asking.route == "logout" and code < _ERRORS:
             for credential in self._presented:
                 await self._bridge.flow.end_presented(credential)

@@ -499,7 +499,8 @@ BAD: list[tuple[str, str, dict[str, Any]]] = [
     (
         "bridge-key",
         "bridge.key",
-        with_issuer(algorithms=["RS256"], keys=[PUBLIC]) | {"bridge": {}},
+        with_issuer(algorithms=["RS256"], keys=[], jwks_url="https://idp.example/jwks")
+        | {"bridge": {}},
     ),
     ("bad-duration", "sessions.idle", tables(sessions={"idle": "two weeks"})),
     ("bad-duration", "sessions.idle", tables(sessions={"idle": 14})),

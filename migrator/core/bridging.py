@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 Share: TypeAlias = Literal["session", "legacy"]
 _AGENT_CHARS = 512
+_UNAUTHORIZED = 401
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +180,11 @@ class Bridging(Issuing):
             self.verifier.whose(presented, allowed=None, path=""), Legacy
         ):
             await self._end(presented, reason="logout", by="app")
+
+    def answered(self, session: Session, code: int) -> None:
+        """Take in how the app answered what it was shown: doctor asks whether it understands."""
+        outcome = "bridge:refused" if code == _UNAUTHORIZED else "bridge:shown"
+        self.usage.count(self.minter.shape.issuer, session.client, outcome)
 
     def saw_elsewhere(self, found: Sequence[bytes], path: str) -> None:
         """Take note of a route that answers with an issuer's JWT and that nobody configured."""

@@ -27,6 +27,10 @@ _SWAP_SECRET: Final = re.compile(rb"[A-Za-z0-9_-]+")
 T = TypeVar("T")
 
 _NO_DATABASE: Final = 'write url = "env:NAME" under [database], or set MIGRATOR_DATABASE__URL'
+_BRIDGED: Final = (
+    *("access", "refresh", "refresh_cookies", "constants", "refresh_constants", "mirrors"),
+    *("refresh_mirrors", "expiring"),
+)  # of [bridge], which a preset fills
 _MERGED: Final = ("claims", "purpose")  # tables of an issuer that a preset fills key by key
 
 
@@ -76,7 +80,7 @@ def _bridge(table: Tables, issuers: Mapping[int, Issuer], vault: Vault) -> Bridg
         vault.findings.add("settings.bridge-issuer", (*path, "issuer"), why)
         return None
     facts = PRESETS[issuer.preset].bridge if issuer.preset else BridgeFacts()
-    for name in ("access", "refresh", "constants", "mirrors", "expiring"):
+    for name in _BRIDGED:
         table.setdefault(name, getattr(facts, name))
     for name in ("key", "refresh_key"):
         if table.get(name) is not None:

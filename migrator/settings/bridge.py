@@ -14,7 +14,7 @@ from pydantic.dataclasses import dataclass
 
 from migrator.settings.issuers import Key
 from migrator.settings.model import STRICT
-from migrator.settings.values import HeaderName, OptionalText, PathPattern, PositiveDuration
+from migrator.settings.values import HeaderName, Link, OptionalText, PathPattern, PositiveDuration
 
 Pointer = Annotated[str, StringConstraints(pattern=r"^(?:/[^\x00-\x1f\x7f]*)+$", max_length=256)]
 """A JSON pointer (RFC 6901) to a member."""
@@ -41,6 +41,8 @@ class Bridge:
         integer_subject: whether subjects are numbers in the JWTs; as the issuer's unless given.
         echoes: routes that answer with the credential they were given, where a proxy or the app
             compresses answers; elsewhere an echo is found without being named.
+        probes: addresses at which the app itself listens; `doctor` asks each whether the shim can
+            be passed by.
     """
 
     issuer: OptionalText = None
@@ -57,3 +59,4 @@ class Bridge:
     expiring: Mapping[str, object] = field(default_factory=dict)
     integer_subject: bool | None = None
     echoes: tuple[PathPattern, ...] = ()
+    probes: tuple[Link, ...] = ()

@@ -189,7 +189,9 @@ def _usage(connection: Connection, home: str) -> list[Finding]:
         do = "issue through `login` and `exchange` (playbook 01-install-and-observe)"
         found.append(Finding("app.issues-by-itself", "warn", told, do))
     paths = [
-        (row[1], row[0].removeprefix("route:")) for row in rows if row[0].startswith("route:")
+        (row[1], row[0].removeprefix("route:"))
+        for row in rows
+        if row[0].startswith("route:") and row[0] != "route:issues_legacy"
     ]
     for path, reason in paths[:_MOST_ROUTES]:
         told = f"{path}: the app answered 2xx where we would have refused ({reason})"
