@@ -4,7 +4,8 @@
 
 `extension.py` wraps the app and finds its settings, `guard.py` is what views use, `wording.py`
 answers refusals as the app would, `jwt_extended.py` reads flask-jwt-extended's own configuration
-and asks its callbacks. Flask-JWT-Extended need not be installed.
+and asks its callbacks, `telling.py` prints what was read for the operator. Flask-JWT-Extended need
+not be installed.
 """
 
 from shims.flask.extension import Migrator

@@ -24,6 +24,7 @@ from migrator.settings import Settings, sources
 from migrator.settings.problems import Findings
 from shims.answers import Answer
 from shims.flask.state import NAME, State, here, jwt_extended_of, state_of
+from shims.flask.telling import tells
 from shims.flask.wording import Worded, asking, worded
 from shims.wsgi import DualAcceptMiddleware
 
@@ -81,6 +82,7 @@ class Migrator:
             settings=settings, answers=answers, sessions=wiring.sessions(settings)
         )
         app.wsgi_app = shim  # type: ignore[method-assign] # Flask's way to put middleware around
+        app.cli.command("migrator-issuer")(tells(app))
         _handle(app, Unavailable, _unavailable)
         _handle(app, Refused, _refused)
 

@@ -88,6 +88,14 @@ def issuer(app: Flask) -> _Table:
     return table
 
 
+def key_named(app: Flask) -> str:
+    """Where an operator's file would say that the key is: never the key."""
+    config = app.config
+    if config["JWT_ALGORITHM"] in requires_cryptography:
+        return "file:jwt-public-key.pem"
+    return "env:JWT_SECRET_KEY" if config["JWT_SECRET_KEY"] else "env:SECRET_KEY"
+
+
 def bridge(app: Flask) -> _Table:
     """What the `[bridge]` section needs to know of this app's configuration."""
     config = app.config

@@ -12,6 +12,7 @@ from flask.testing import FlaskClient
 
 from migrator import wiring
 from tests.apps.flask_jwt_extended.deployment import COOKIES, STAGES, Notebook, Stage
+from tests.apps.flask_jwt_extended.guest_book import guest_book
 from tests.conftest import CacheServer, DatabaseServer
 from tests.rig import Rig
 
@@ -67,3 +68,20 @@ def browser(notebook: Callable[[], FlaskClient]) -> FlaskClient:
 @pytest.fixture
 def app(client: FlaskClient) -> Flask:
     return client.application
+
+
+@pytest.fixture
+def rig(migrated: str) -> Iterator[Rig]:
+    yield Rig(migrated)
+    wiring.stop()
+
+
+@pytest.fixture
+def opened(rig: Rig) -> Callable[..., FlaskClient]:
+    """Opens a guest book configured as given, in `swap` or as told."""
+
+    def open_(phase: str = "swap", **config: Any) -> FlaskClient:
+        rig.move(phase)
+        return guest_book(rig, **config).test_client(use_cookies=False)
+
+    return open_

@@ -40,6 +40,9 @@ STAGES: tuple[Stage, ...] = (
     Stage("bare"),
     Stage("observe", "observe"),
     Stage("swap", "swap"),
+    Stage("bridge before anybody moves", "swap", 0, is_bridged=True),
+    Stage("bridge", "drain", clients="session", is_bridged=True),
+    Stage("cutover", "cutover", clients="session", is_bridged=True),
 )
 COOKIES: dict[str, Any] = {
     "JWT_TOKEN_LOCATION": ["cookies"],

@@ -85,14 +85,3 @@ def test_the_next_user_of_a_browser_is_themself(browser: FlaskClient) -> None:
     for _ in range(2):
         assert browser.get("/me").get_json()["name"] == "bob"
     assert change(browser, "/notes", json={"text": "bread"}).status_code == 201
-
-
-def test_refreshing_needs_its_own_double_submit(browser: FlaskClient) -> None:
-    sign_in(browser, "bob")
-    browser.get("/me")
-    answer = change(browser, "/refresh", csrf=None)
-    assert said(answer) == (401, {"msg": "Missing CSRF token"})
-    csrf = value(browser, "csrf_refresh_token")
-    assert said(change(browser, "/refresh", csrf=csrf)) == (200, {"msg": "refreshed"})
-    assert browser.get("/me").get_json()["name"] == "bob"
-    assert change(browser, "/notes", json={"text": "rice"}).status_code == 201
