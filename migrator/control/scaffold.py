@@ -189,6 +189,10 @@ keys = [{{ id = "k1", secret = {swap} }}]
 # name = "__Host-session"
 # same_site = "lax"
 # secure = true    # false only for plain-http development; then the name loses its prefix
+# Old copies go from the cutover on and at logout; each exactly as it was set.
+# clear = [{{ name = "access_token" }}, {{ name = "access_token", domain = "acme.example" }}]
+# hint = "session_hint"    # a cookie scripts can read: `1` while there is a session
+# hint_domain = "acme.example"    # lets pages of sibling hosts read it
 
 # JWT-like credentials that are not logins of ours and go to the app; one table for each.
 # [[foreign]]
