@@ -143,7 +143,7 @@ class ForwardAuth:
         amended = self._answers.amend(
             answer.headers, code=answer.status, outcome=outcome, asked=asked
         )
-        return replace(answer, headers=tuple(amended))
+        return replace(answer, headers=(*amended, *_numbered(amended)))
 
     async def _said(
         self,
@@ -204,15 +204,14 @@ class ForwardAuth:
         return self._challenge() if answer.status == 401 and not is_ours else answer
 
     def _challenge(self) -> Answer:
-        return Answer(
-            401,
-            (
-                (b"WWW-Authenticate", self._scheme),
-                (b"Content-Length", b"0"),
-                (b"Cache-Control", b"no-store"),
-            ),
-            b"",
-        )
+        """401 with a bare challenge; in the app's own words where the settings know them."""
+        challenge = (b"WWW-Authenticate", self._scheme)
+        if self._answers.body is None:
+            length, rule = (b"Content-Length", b"0"), (b"Cache-Control", b"no-store")
+            return Answer(401, (challenge, length, rule), b"")
+        worded = self._answers.refuse(Reason.UNKNOWN_TOKEN)
+        kept = (line for line in worded.headers if line[0] != challenge[0])
+        return replace(worded, headers=(*kept, challenge))
 
     def _is_listed(self, headers: list[RawHeader]) -> bool:
         """Whether the Authorization header, if there is one, is of a scheme that we know."""
@@ -277,8 +276,15 @@ class ForwardAuth:
         cookie = b"; ".join(lines.pop(b"cookie"))
         return [
             (b"X-Forward-Cookie", cookie),
+            (b"Cookie", cookie),  # Traefik copies headers and renames none
             *((name.title(), b", ".join(values)) for name, values in lines.items()),
         ]
+
+
+def _numbered(headers: Iterable[RawHeader]) -> list[RawHeader]:
+    """Each cookie in a header of its own: nginx sees the first of a name, Caddy joins them."""
+    cookies = [value for name, value in headers if name.lower() == b"set-cookie"]
+    return [(b"X-Set-Cookie-%d" % at, value) for at, value in enumerate(cookies, 1)]
 
 
 def _original(headers: Iterable[RawHeader]) -> Original | None:
