@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import logging
 from contextvars import ContextVar
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Self
 
 from flask import Flask, Response
 
-from migrator.core.verdicts import Reason, status, word
+from migrator.core.presented import Outcome
+from migrator.core.verdicts import Admitted, Reason, status, word
 from migrator.settings import Settings
-from shims.answers import Answer, Answers
+from shims.answers import Answer, Answers, Asked, RawHeader, RawHeaders
 from shims.flask.state import jwt_extended_of
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("migrator.flask")
 _UNAUTHORIZED = 401
+_TURNED_AWAY = frozenset({_UNAUTHORIZED, 422})  # the statuses of Flask-JWT-Extended
 
 asking: ContextVar[WSGIEnvironment | None] = ContextVar("migrator_flask_asking", default=None)
 """The request that the shim is about to answer or to hand on."""
@@ -52,6 +54,18 @@ class Worded(Answers):
             if answer is not None:
                 return answer
         return Answers.refuse(self, reason)
+
+    def amend(
+        self, headers: RawHeaders, *, code: int, outcome: Outcome, asked: Asked
+    ) -> list[RawHeader]:
+        """See `Answers.amend`; what the app itself turns away is handed no session.
+
+        It may know of a logout that its blocklist has not told us of yet.
+        """
+        verdict = outcome.verdict
+        if code in _TURNED_AWAY and isinstance(verdict, Admitted):
+            outcome = replace(outcome, verdict=replace(verdict, hand_out=None))
+        return Answers.amend(self, headers, code=code, outcome=outcome, asked=asked)
 
     def _by_the_app(self, environ: WSGIEnvironment, reason: Reason) -> Answer | None:
         app = self.app

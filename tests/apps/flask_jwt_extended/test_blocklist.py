@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from flask import current_app, g
 from flask.testing import FlaskClient
-from flask_jwt_extended import JWTManager
+from flask_jwt_extended import JWTManager, decode_token
 
 from migrator import wiring
+from tests.apps.flask_jwt_extended.app import database
 from tests.apps.flask_jwt_extended.clients import ask, log_in, said
 from tests.apps.flask_jwt_extended.deployment import Notebook
 from tests.rig import Rig
@@ -48,6 +49,20 @@ def test_a_logout_through_the_app_ends_the_session_too(client: FlaskClient) -> N
     eventually(lambda: principal_of(client, session) == 401)
     eventually(lambda: principal_of(client, token) == 401)
     assert principal_of(client, others) == principal_of(client, other) == 404
+
+
+def test_a_jwt_that_had_logged_out_before_is_handed_no_session(client: FlaskClient) -> None:
+    """The shim meets it first, and verifies it; the app knows better."""
+    app = client.application
+    token = log_in(client)["access_token"]
+    with app.app_context():
+        payload = decode_token(token)
+        record = "INSERT INTO token_blocklist (jti, type) VALUES (?, 'access')"
+        database().execute(record, (payload["jti"],))
+    answer = ask(client, token)
+    assert said(answer) == (401, {"msg": "Token has been revoked"})
+    assert "Session-Token" not in answer.headers
+    eventually(lambda: principal_of(client, token) == 401)
 
 
 def test_the_callback_is_asked_in_the_apps_context_off_the_request_path(
