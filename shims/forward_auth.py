@@ -18,7 +18,7 @@ from migrator import wiring
 from migrator.core.errors import Unavailable
 from migrator.core.phases import Phase
 from migrator.core.presented import Credential, Outcome, Presented
-from migrator.core.verdicts import Admitted, Passed, Principal, Reason, Refused
+from migrator.core.verdicts import Admitted, Passed, Principal, Reason, Refused, status
 from migrator.settings import Settings
 from shims.answers import Answer, Answers, Asked, RawHeader, navigates
 from shims.bridging import Asking, Bridge, Crossing
@@ -201,7 +201,7 @@ class ForwardAuth:
         if reason is Reason.FOREIGN and presented.header is None:
             is_ours = False
         # RFC 6750 section 3.1: no error code for whom another scheme was spoken.
-        return self._challenge() if answer.status == 401 and not is_ours else answer
+        return self._challenge() if status(reason) == 401 and not is_ours else answer
 
     def _challenge(self) -> Answer:
         """401 with a bare challenge; in the app's own words where the settings know them."""

@@ -1,7 +1,8 @@
 """A reverse proxy as an ASGI app: what `migrator serve --upstream` puts the middleware around.
 
 nginx cannot rewrite bodies; the middleware can, and this carries requests on to the app behind it.
-Streams both ways, buffers nothing, follows nothing, keeps no cookie. No WebSockets.
+Streams the request, then the answer; buffers nothing, follows nothing, keeps no cookie. No
+WebSockets, and no answer that begins before its request has ended.
 """
 
 import asyncio

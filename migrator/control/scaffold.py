@@ -206,4 +206,12 @@ keys = [{{ id = "k1", secret = {swap} }}]
 # max_credential_bytes = 8192
 # deprecation_link = "https://acme.example/docs/sessions"
 # refusal = {{ status = 401 }}    # status, scheme, body: what the old app answered
+
+# `migrator serve`, for apps behind a proxy and services that verified JWTs: playbook 56-serve.
+[serve]
+# host = "127.0.0.1"
+# port = 8300
+# upstream = "http://127.0.0.1:3000"    # the app whose login, refresh and logout it carries
+# expired = "refuse"    # refuse | pass: an expired JWT is for the app to answer
+# clients = [{{ id = "billing", secret = "env:BILLING_SECRET" }}]    # who may introspect
 """

@@ -21,6 +21,17 @@ def test_what_could_not_be_written_is_taken_again() -> None:
     assert usage.take_tallies() == taken
 
 
+def test_totals_only_grow_whichever_names_are_forgotten() -> None:
+    usage = Usage()
+    for client in ("ios/7", "invented/1", None):
+        usage.count("a1", client, "legacy")
+    assert usage.totals() == {("a1", "legacy"): 3}
+    for _ in range(QUIET_TAKES + 2):
+        usage.take_tallies()
+    usage.count("a1", "ios/7", "legacy")
+    assert usage.totals() == {("a1", "legacy"): 4}
+
+
 def test_invented_names_count_as_one_and_give_way_in_time() -> None:
     usage = Usage()
     for number in range(MOST_TALLIES):

@@ -58,7 +58,7 @@ class Serve(Server):
 
 
 @contextmanager
-def serving(deployment: Deployment, *arguments: str) -> Iterator[Serve]:
+def serving(deployment: Deployment, *arguments: str, until: str = "/readyz") -> Iterator[Serve]:
     """`migrator serve` on a free port, for the length of the block."""
     log = deployment.folder / "serve.log"
     environ = deployment.environ()
@@ -78,7 +78,7 @@ def serving(deployment: Deployment, *arguments: str) -> Iterator[Serve]:
         deadline = time.monotonic() + _START_S
         while True:
             with suppress(OSError):
-                if server.get("/readyz").status == 200:
+                if server.get(until).status == 200:
                     break
             assert time.monotonic() < deadline, log.read_text()
             time.sleep(0.05)
