@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from migrator.cli.context import Context, pass_context
+from migrator.cli.desk import seated
 from migrator.control.backfill import summary
 from migrator.control.backfill.order import Kind, Order, fulfil
 from migrator.control.backfill.runner import Limits, Progress
-from migrator.core.errors import BadSettings
+from migrator.control.ledgers import once
+from migrator.core.errors import BadSettings, Exit
 from migrator.settings.problems import Findings
 from migrator.settings.secrets import Vault
 
@@ -117,6 +119,37 @@ def jsonl(context: Context, /, **given: Any) -> None:
 def csv(context: Context, /, **given: Any) -> None:
     """Read a CSV file with a header line."""
     _run(context, "csv", **given)
+
+
+@command.command()
+@pass_context
+def ledgers(context: Context) -> None:
+    """Read every [[ledgers]] table of the settings once, now. Exit 11 if one cannot be read.
+
+    Nodes read them all the time; this is for right after they were set up. What they name is
+    denied and what it became is ended, for good: --dry-run says how many.
+    """
+    with seated(context.settings) as desk:
+        context.note_committed("what was read so far is denied; run it again", surely=False)
+        polled = once.poll(context.settings, desk.app.cache, dry_run=context.dry_run)
+    failed = any(each.why is not None for each in polled)
+    done = sum(each.tally.denied + each.tally.ended + each.tally.lifted for each in polled)
+    context.emit(
+        {"dry_run": context.dry_run, "ledgers": [each.as_json() for each in polled]},
+        lambda: "\n".join(map(_in_words, polled)) or "the settings have no [[ledgers]]",
+        schema="migrator.ledgers/1",
+        changed=bool(done) and not context.dry_run,
+        exit_code=Exit.UNREACHABLE if failed else Exit.DONE,
+    )
+
+
+def _in_words(polled: once.Polled) -> str:
+    tally = polled.tally
+    if polled.why is not None:
+        return f"{polled.ledger.name}: not read to its end: {polled.why}"
+    words = f"{tally.read} read, {tally.denied} newly denied, {tally.ended} sessions ended"
+    back = f", {tally.lifted} let in again" if tally.lifted else ""
+    return f"{polled.ledger.name}: {words}{back}"
 
 
 def _run(

@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import func, select, text
 
 from migrator.control import census, drain, journal, nodes, revisions, schema
+from migrator.control.ledgers import standing as standing_of_ledgers
 from migrator.core.errors import Exit, Stopped
 from migrator.core.phases import Phase
 from migrator.stores import tables as page
 from migrator.stores.postgres import rollout_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
 
     from sqlalchemy import Connection
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from migrator.control.census import Census, Line, Scope
     from migrator.control.drain import Horizon
     from migrator.control.journal import Row
+    from migrator.control.ledgers.standing import Standing
     from migrator.control.nodes import Fleet
     from migrator.core.phases import Rollout
     from migrator.settings import Settings
@@ -59,6 +62,7 @@ class Evidence:
         would_be_hit: the same for a cutover of everybody who is not cut over yet.
         seen: who was seen with a legacy token in the window asked for.
         watching_since: since when anything was there to see them.
+        ledgers: how the reading of the app's own revocations stands, by name.
         last_session_end: when the last living session ends; None with `has_endless` unset: there
             is none.
     """
@@ -81,6 +85,7 @@ class Evidence:
     late_iats: tuple[tuple[str, datetime], ...]
     watching_since: datetime | None
     jobs: tuple[Job, ...] = field(default=())
+    ledgers: Mapping[str, Standing] = field(default_factory=dict)
     last_session_end: datetime | None = None
     has_endless: bool = False
 
@@ -207,6 +212,7 @@ def _gather(
         late_iats=_late_iats(connection, tables, settings, stop.at),
         watching_since=_watching_since(connection, home, fleet),
         jobs=_jobs(connection, tables, home),
+        ledgers=standing_of_ledgers.read(connection, home),
     )
 
 

@@ -249,7 +249,8 @@ UPDATE {{s}}.jobs SET state = 'running', started_at = clock_timestamp(),
   updated_at = clock_timestamp(), detail = detail || jsonb_build_object('run', %(run)s::text,
     'due', extract(epoch FROM clock_timestamp())::float8 + %(lease_s)s::float8)
 WHERE name = %(name)s
-  AND ({_DUE} <= 0 OR (state = 'running' AND detail ->> 'run' = %(run)s))
+  AND ({_DUE} <= 0 OR (state = 'running' AND detail ->> 'run' = %(run)s)
+    OR (%(at_once)s AND state <> 'running'))
 RETURNING checkpoint, clock_timestamp()"""
 
 HOW_LONG = f"SELECT {_DUE} FROM {{s}}.jobs WHERE name = %(name)s"
@@ -351,14 +352,16 @@ class Ledgers:
 
     # Whose turn it is.
 
-    def claim(self, name: str, run_id: str, lease_s: float) -> tuple[Mapping[str, Any], datetime]:
+    def claim(
+        self, name: str, run_id: str, lease_s: float, *, at_once: bool = False
+    ) -> tuple[Mapping[str, Any], datetime]:
         """Take the turn of a ledger that is due: its checkpoint, and the time.
 
         Raises:
             NotDue: it is not, and in how many seconds it will be.
             Unavailable: the database could not be asked.
         """
-        facts = {"name": name, "run": run_id, "lease_s": lease_s}
+        facts = {"name": name, "run": run_id, "lease_s": lease_s, "at_once": at_once}
         rows = self._run(("BE_THERE", facts), ("CLAIM", facts), ("HOW_LONG", facts))
         if rows[1]:
             return rows[1][0][0], rows[1][0][1]

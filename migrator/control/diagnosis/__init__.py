@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from migrator.control.diagnosis import cache, database, keys, wired
+from migrator.control.diagnosis import bridge, cache, database, keys, ledgers, wired
 from migrator.control.diagnosis.finding import Finding, Level, of_problem, worst
 
 if TYPE_CHECKING:
@@ -30,5 +30,7 @@ def diagnose(settings: Settings, *, prepare: Prepare) -> list[Finding]:
         *keys.looks(settings, prepare),
         *database.looks(settings),
         *cache.looks(settings),
+        *ledgers.looks(settings),
+        *bridge.looks(settings),
         *wired.looks_at_libraries(),
     ]

@@ -31,7 +31,7 @@ class LedgersOfNode:
         self._make_cache = make_cache
         self._asked: dict[str, Asked] = {}
         polled = [each for each in settings.ledgers if each.kind != "callback" or each.call]
-        self._pollers = Pollers(polled, self._make, self._is_over)
+        self._pollers = Pollers(polled, self._make, self._has_legacy)
 
     def ask(self, asked: Asked, issuer: str | None) -> None:
         """Poll a function of the app, from now on or from the pulse's start on."""
@@ -67,6 +67,6 @@ class LedgersOfNode:
         asked = self._asked.get(ledger.name)
         return poller_of(self._settings, ledger, self._make_cache(), asked=asked)
 
-    def _is_over(self) -> bool:
+    def _has_legacy(self) -> bool:
         rollout = self._node.rollout
-        return rollout is not None and rollout.phase is Phase.RETIRED
+        return rollout is not None and rollout.phase is not Phase.RETIRED

@@ -31,6 +31,7 @@ _log = logging.getLogger("migrator.ledgers")
 # Longer than any page takes: who is silent for so long in the middle of a turn has died.
 LEASE_S: Final = 45.0
 _STOP_S: Final = 3.0
+_LOOK_S: Final = 0.5
 _LONGEST_PAUSE_S: Final = 15.0  # after failures; part of the bound once it answers again
 # Due a little after the last turn began: a reader that is early would have to queue.
 _MARGIN_S: Final = 0.02
@@ -62,15 +63,15 @@ class Poller:
         self._every_s = ledger.every.total_seconds()
         self._run_id = secrets.token_hex(8)
 
-    def turn(self) -> Turn:
-        """Have the turn, if it is due.
+    def turn(self, *, at_once: bool = False) -> Turn:
+        """Have the turn, if it is due, or `at_once` if only nobody has it.
 
         Raises:
             NotDue: it is not, or another node has it.
             Unavailable: our database could not be asked.
         """
         run_id = self._run_id
-        checkpoint, now = self._ledgers.claim(self._name, run_id, LEASE_S)
+        checkpoint, now = self._ledgers.claim(self._name, run_id, LEASE_S, at_once=at_once)
         tally, why, after = Tally(), None, checkpoint
         try:
             with closing(self.source.turn(self._ledgers, checkpoint, now)) as steps:
@@ -124,18 +125,19 @@ class Pollers:
 
     Args:
         make: builds one ledger's poller, in the thread that uses it.
-        is_over: whether legacy tokens are retired, and with them what ledgers are for.
+        has_legacy: whether the rollout is known and legacy tokens are not retired: with them goes
+            what ledgers are for.
     """
 
     def __init__(
         self,
         ledgers: Sequence[Ledger],
         make: Callable[[Ledger], Poller],
-        is_over: Callable[[], bool],
+        has_legacy: Callable[[], bool],
     ) -> None:
         self._ledgers = list(ledgers)
         self._make = make
-        self._is_over = is_over
+        self._has_legacy = has_legacy
         self._begin()
 
     def _begin(self) -> None:
@@ -189,7 +191,8 @@ class Pollers:
         while not stop.wait(pause_s):
             began, every_s = time.monotonic(), ledger.every.total_seconds()
             pause_s = every_s
-            if self._is_over():
+            if not self._has_legacy():
+                pause_s = min(every_s, _LOOK_S)
                 continue
             try:
                 poller = poller or self._make(ledger)

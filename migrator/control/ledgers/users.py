@@ -55,6 +55,7 @@ class UserTable:
         self._terms = terms
         self._longest = longest
         self._twice = Twice()
+        self._columns, self._origin = mapped(ledger)
 
     def turn(self, ledgers: Ledgers, checkpoint: Checkpoint, now: datetime) -> Steps:
         """See `Source.turn`."""
@@ -167,29 +168,27 @@ class UserTable:
 
     @property
     def _subject(self) -> ColumnElement[Any]:
-        return mapped(self._ledger)[0]["subject"]
+        return self._columns["subject"]
 
     @property
     def _at(self) -> ColumnElement[Any]:
-        return mapped(self._ledger)[0]["changed_at"]
+        return self._columns["changed_at"]
 
     def _not_active(self) -> ColumnElement[bool]:
         """A flag that is null says nothing."""
         if self._ledger.inactive is not None:
             return and_(condition(self._ledger.inactive))
-        flag = mapped(self._ledger)[0]["active"]
-        return cast(flag, Integer) == 0
+        return cast(self._columns["active"], Integer) == 0
 
     def _users(self, which: ColumnElement[bool]) -> Select[Any]:
-        columns, origin = mapped(self._ledger)
-        subject = columns["subject"]
-        query = select(subject).select_from(origin).where(which, subject.is_not(None))
+        subject = self._subject
+        query = select(subject).select_from(self._origin).where(which, subject.is_not(None))
         return query if self._ledger.where is None else query.where(condition(self._ledger.where))
 
     def _changes(self, after: Place | None) -> Select[Any]:
-        columns, origin = mapped(self._ledger)
-        order = (columns["changed_at"], columns["subject"])
-        query = select(*order).select_from(origin).where(*(each.is_not(None) for each in order))
+        order = (self._at, self._subject)
+        are_said = (each.is_not(None) for each in order)
+        query = select(*order).select_from(self._origin).where(*are_said)
         if self._ledger.where is not None:
             query = query.where(condition(self._ledger.where))
         if after is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from migrator.control.census import DAY
+from migrator.control.ledgers import standing
 from migrator.control.nodes import names
 from migrator.control.words import at, counted, span
 from migrator.core.phases import Phase
@@ -60,6 +61,12 @@ def _all(found: Evidence) -> Iterator[tuple[str, str, str]]:
     if routes and rollout.phase is Phase.OBSERVE:
         text = f"the app answered 2xx on {counted(len(routes), 'route')} where we would refuse"
         yield "observe.routes", text, "migrator status --detail"
+    if found.legacy_removed_at is None:
+        live = bool(fleet.live)
+        for ledger, why in standing.faults(
+            found.settings, found.ledgers, found.now, has_nodes=live
+        ):
+            yield "ledgers.stale", f"ledger {ledger.name}: {why}", "migrator doctor"
     if found.legacy_removed_at is not None and not found.is_contracted:
         yield (
             "retire.unfinished",

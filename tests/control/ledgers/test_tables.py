@@ -37,7 +37,8 @@ def put(app: App, name: str, *, ago: str = "0 s") -> None:
 def outstanding(app: App, token: str, *, named: str | None = None) -> int:
     claims = claims_of(token)
     row: int = app.execute(
-        "INSERT INTO token_blacklist_outstandingtoken (token, created_at, expires_at, user_id, jti)"
+        "INSERT INTO token_blacklist_outstandingtoken"
+        " (token, created_at, expires_at, user_id, jti)"
         " VALUES (%s, now(), to_timestamp(%s), 7, %s) RETURNING id",
         token,
         claims["exp"],
@@ -54,7 +55,7 @@ def blacklist(app: App, row: int) -> None:
     )
 
 
-# ---- simplejwt -----------------------------------------------------------------------------------
+# ---- simplejwt ----------------------------------------------------------------------------------
 
 
 def test_p2_a_blacklisted_refresh_token_ends_the_session_it_became(migrated: str) -> None:
@@ -147,7 +148,7 @@ def test_a_family_goes_whole_where_the_settings_say_so(migrated: str) -> None:
     assert app.standing(unseen) == "denied"
 
 
-# ---- any table -----------------------------------------------------------------------------------
+# ---- any table ----------------------------------------------------------------------------------
 
 
 def test_p2_a_jti_on_the_list_is_refused_whether_it_was_swapped_or_not(migrated: str) -> None:
@@ -337,7 +338,7 @@ def test_p2_a_swap_under_way_while_its_token_is_denied_ends_with_it(migrated: st
     assert app.rig.count("sessions", "revoked_at IS NULL") == 0
 
 
-# ---- other databases -------------------------------------------------------------------------------
+# ---- other databases ----------------------------------------------------------------------------
 
 
 def test_a_ledger_in_sqlite_is_read_by_its_jti(migrated: str, tmp_path: Path) -> None:
