@@ -113,8 +113,8 @@ def bridge(app: Flask) -> _Table:
 def transports(config: Mapping[str, Any]) -> list[dict[str, str]]:
     """Where the library looks for access tokens, as far as the shim can look there too.
 
-    Not the cookie of the refresh token: browsers send it to every route, where it is no
-    credential; the refresh route hands it to `sessions.exchange`.
+    Not the places of refresh tokens: the refresh route alone reads them, over the bridge or by
+    `sessions.exchange`, and browsers send that cookie to every other route too.
     """
     found: list[dict[str, str]] = []
     for location in _listed(config["JWT_TOKEN_LOCATION"]):
@@ -126,23 +126,16 @@ def transports(config: Mapping[str, Any]) -> list[dict[str, str]]:
             found.append({"cookie": config["JWT_ACCESS_COOKIE_NAME"]})
         elif location == "query_string" and not config["JWT_QUERY_STRING_VALUE_PREFIX"]:
             found.append({"query": config["JWT_QUERY_STRING_NAME"]})
-    return found + transports_in_json(config)
-
-
-def transports_in_json(config: Mapping[str, Any]) -> list[dict[str, str]]:  # noqa: ARG001
-    """Where the library looks in JSON bodies: nowhere, until the settings know such a place."""
-    return []
+        elif location == "json":
+            found.append({"json": config["JWT_JSON_KEY"]})
+    return found
 
 
 def left_out(app: Flask) -> tuple[str, ...]:
     """What the app reads and the shim does not: tokens there stay the app's own business."""
-    config, said = app.config, []
-    locations = _listed(config["JWT_TOKEN_LOCATION"])
-    if "json" in locations and not transports_in_json(config):
-        said.append("JWT_TOKEN_LOCATION json")
-    if "query_string" in locations and config["JWT_QUERY_STRING_VALUE_PREFIX"]:
-        said.append("JWT_QUERY_STRING_VALUE_PREFIX")
-    return tuple(said)
+    is_read = "query_string" in _listed(app.config["JWT_TOKEN_LOCATION"])
+    is_prefixed = bool(app.config["JWT_QUERY_STRING_VALUE_PREFIX"])
+    return ("JWT_QUERY_STRING_VALUE_PREFIX",) if is_read and is_prefixed else ()
 
 
 def refused_as(word: Word) -> Exception:

@@ -62,6 +62,10 @@ LOCATIONS: dict[str, tuple[dict[str, Any], Callable[[str], dict[str, Any]]]] = {
         {"JWT_TOKEN_LOCATION": ["query_string"], "JWT_QUERY_STRING_NAME": "key"},
         lambda token: {"query_string": {"key": token}},
     ),
+    "body": (
+        {"JWT_TOKEN_LOCATION": ["json"], "JWT_JSON_KEY": "at"},
+        lambda token: {"method": "POST", "json": {"at": token}},
+    ),
 }
 
 
@@ -70,7 +74,7 @@ def test_a_token_is_found_wherever_the_app_looks(
     opened: Open, config: dict[str, Any], presented: Callable[[str], dict[str, Any]]
 ) -> None:
     client = opened(**config)
-    answer = client.get("/old", **presented(token_of(client)))
+    answer = client.open("/old", **presented(token_of(client)))
     assert answer.get_json() == {"principal": "ada"}
 
 
