@@ -71,7 +71,7 @@ class SessionTokenAuthentication(DualAcceptAuthentication):
 
 
 class HasScopes(BasePermission):
-    """Whether the principal may do what the view's `required_scopes` say.
+    """Whether somebody is logged in whose principal may do what `required_scopes` say.
 
     They are a list, or a dict of lists by method; a method that it does not name is forbidden.
     """
@@ -84,7 +84,9 @@ class HasScopes(BasePermission):
         """
         principal = principal_of(request)
         wanted = _required(view, request.method or "")
-        return principal is not None and wanted is not None and principal.scopes >= wanted
+        if principal is None or wanted is None or not request.user.is_authenticated:
+            return False
+        return principal.scopes >= wanted
 
 
 def principal_of(request: Request) -> Principal | None:

@@ -1,7 +1,9 @@
 """What `MIGRATOR` in a project's settings says, and the toolkit's settings that come of it.
 
 The environment beats migrator.toml, that beats `MIGRATOR["SETTINGS"]`, that what the project says
-elsewhere: its issuer (simplejwt.py) and its database. Read once and kept; nothing connects here.
+elsewhere: its issuer and ledger (simplejwt.py), its URLs (routes.py), its database. Read once and
+kept, when the middleware is built: views that ask earlier, while the URLs are still being
+imported, fail. Nothing connects here.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from django.utils.module_loading import import_string
 
 from migrator.core.errors import BadSettings, Problem
 from migrator.settings import Settings
+from shims.django.routes import issuing_routes
 
 if TYPE_CHECKING:
     from migrator.wiring import Resolver
@@ -38,6 +41,10 @@ class Options:
         SIMPLEJWT: make an issuer of the project's own SIMPLE_JWT and REST_AUTH, and refuse in its
             words.
         ISSUER: what that issuer says otherwise, for example its id or the claims it keeps.
+        LEDGER: what its token_blacklist says otherwise as a ledger, for example how often it is
+            read; False: it is not polled.
+        BRIDGE: show sessions to the project's own views as JWTs, and their JWTs to clients as
+            sessions: what `[bridge]` does, with its keys filled.
         DATABASE: which of DATABASES is used where nothing names another.
         USER_FIELD: the field of the user model that a subject is; simplejwt's USER_ID_FIELD, or
             the primary key.
@@ -51,6 +58,8 @@ class Options:
     SETTINGS: Any = None
     SIMPLEJWT: Any = False
     ISSUER: Any = None
+    LEDGER: Any = None
+    BRIDGE: Any = False
     DATABASE: Any = "default"
     USER_FIELD: Any = None
     USER_FROM: Any = "principal"
@@ -82,19 +91,16 @@ def configuration() -> Configuration:
         BadSettings: with every problem found.
     """
     options = _options()
-    jwt = None
-    if options.SIMPLEJWT:
-        jwt = _simplejwt()
-    tables: dict[str, Any] = {**(options.SETTINGS or {})}
-    if jwt is not None:
-        tables["issuers"] = [*tables.get("issuers", ()), jwt.issuer(options.ISSUER or {})]
-        tables["http"] = {"refusal": jwt.refusal(), **tables.get("http", {})}
+    jwt = _simplejwt() if options.SIMPLEJWT else None
     url = database_url(options.DATABASE)
-    if url is not None:
-        tables["database"] = {"url": url, **tables.get("database", {})}
+    told: dict[str, Any] = {} if url is None else {"database": {"url": url}}
+    if jwt is not None:
+        told |= _told_by(jwt, options, url)
+    elif options.BRIDGE:
+        told["bridge"] = {}
     rule = _imported(options.USER_RULE) or (jwt.user_rule() if jwt else is_active)
     return Configuration(
-        settings=Settings.load(options.CONFIG, beneath=tables),
+        settings=Settings.load(options.CONFIG, beneath=_laid(options.SETTINGS or {}, told)),
         user_field=options.USER_FIELD or (jwt.user_field() if jwt else "pk"),
         user_from=options.USER_FROM,
         user_rule=cast("Callable[[Any], bool]", rule),
@@ -132,6 +138,37 @@ def database_url(alias: str) -> str | None:
     return f"postgresql+psycopg:///{quote(str(database.get('NAME') or ''), safe='')}?{query}"
 
 
+def _told_by(jwt: Any, options: Options, url: str | None) -> dict[str, Any]:
+    """The tables that follow from the project's own settings and URLs."""
+    issuer = jwt.issuer(options.ISSUER or {}, bridged=options.BRIDGE)
+    ledger = None if options.LEDGER is False else jwt.ledger(issuer["id"], url)
+    return {
+        "issuers": [issuer],
+        "ledgers": [] if ledger is None else [ledger | (options.LEDGER or {})],
+        "http": {"refusal": jwt.refusal()},
+        "routes": _routes(),
+        **({"bridge": jwt.bridge()} if options.BRIDGE else {}),
+    }
+
+
+def _routes() -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for path, kind in issuing_routes():
+        found.setdefault(kind, []).append(path)
+    return found
+
+
+def _laid(above: Mapping[str, Any], below: Mapping[str, Any]) -> dict[str, Any]:
+    """Tables over tables: sections key by key, lists one behind the other."""
+    laid = {**below, **above}
+    for name in above.keys() & below.keys():
+        if isinstance(below[name], Mapping) and isinstance(above[name], Mapping):
+            laid[name] = {**below[name], **above[name]}
+        elif isinstance(below[name], list) and isinstance(above[name], list | tuple):
+            laid[name] = [*above[name], *below[name]]
+    return laid
+
+
 def _options() -> Options:
     given = getattr(project, "MIGRATOR", {})
     known = Options.__dataclass_fields__
@@ -155,6 +192,8 @@ def _options() -> Options:
             ("SETTINGS", isinstance(options.SETTINGS, Mapping | None), "it is a dict of tables"),
             ("ISSUER", isinstance(options.ISSUER, Mapping | None), "it is a dict"),
             ("SIMPLEJWT", isinstance(options.SIMPLEJWT, bool), "it is True or False"),
+            ("LEDGER", isinstance(options.LEDGER or None, Mapping | None), "a dict, or False"),
+            ("BRIDGE", isinstance(options.BRIDGE, bool), "it is True or False"),
             ("USER_FROM", options.USER_FROM in get_args(UserFrom), f"one of {_user_froms()}"),
             ("DATABASE", options.DATABASE in project.DATABASES, "no such alias in DATABASES"),
         )

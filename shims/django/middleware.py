@@ -10,28 +10,27 @@ behind whatever adds CORS headers, which refusals need too. Of either colour, as
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from http.cookies import SimpleCookie
-from typing import Any, Final
+from typing import Any
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
 from migrator import wiring
 from migrator.core.errors import Refused as RefusedError
 from migrator.core.errors import Unavailable
+from migrator.core.flow import run
 from migrator.core.presented import Outcome, Presented
 from migrator.core.verdicts import Admitted, Refused
 from migrator.settings import Settings
-from shims.answers import Answer, Answers, adds_nothing
+from shims.answers import Answers, adds_nothing
+from shims.bridging import Bridge
 from shims.credentials import Places, clean, clear
 from shims.django.configuration import Configuration, configuration
+from shims.django.crossing import Over, mount_of, recompute, set_scope
+from shims.django.responses import lines_of, response_of, rewrite
 from shims.django.users import attach
 from shims.environ import IDENTITY_KEYS, EnvironReader, hidden, raw
-
-# What Django computes of META and keeps.
-_COMPUTED: Final = ("headers", "COOKIES", "GET")
-_SET_COOKIE: Final = "set-cookie"
 
 
 class DualAcceptMiddleware:
@@ -71,6 +70,9 @@ class DualAcceptMiddleware:
         self._places = Places.of(settings)
         self._reader = EnvironReader.of(self._places)
         self._answers = Answers.of(settings)
+        make_bridge = wiring.async_bridge if self._is_async else wiring.blocking_bridge
+        flow = make_bridge(settings)
+        self._over = None if flow is None else Over(Bridge.of(settings, self._places, flow))
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
         """Answer a request, or hand it on with its principal."""
@@ -80,12 +82,12 @@ class DualAcceptMiddleware:
         if presented is not None and outcome is None:
             try:
                 outcome = self._gate.admit(presented)
-            except Unavailable:
-                return _response(self._answers.unavailable(), request)
+            except Unavailable as error:
+                return self._answer(error, request)
         refusal = self._enter(request, presented, outcome)
         if refusal is not None:
             return refusal
-        response: HttpResponseBase = self.get_response(request)
+        response = self._onward(request, presented, outcome)
         return self._leave(request, response, presented, outcome)
 
     async def __acall__(self, request: HttpRequest) -> HttpResponseBase:
@@ -94,12 +96,12 @@ class DualAcceptMiddleware:
         if presented is not None and outcome is None:
             try:
                 outcome = await self._gate.admit(presented)
-            except Unavailable:
-                return _response(self._answers.unavailable(), request)
+            except Unavailable as error:
+                return self._answer(error, request)
         refusal = self._enter(request, presented, outcome)
         if refusal is not None:
             return refusal
-        response: HttpResponseBase = await self.get_response(request)
+        response = await self._aonward(request, presented, outcome)
         return self._leave(request, response, presented, outcome)
 
     def process_exception(
@@ -108,23 +110,60 @@ class DualAcceptMiddleware:
         exception: Exception,
     ) -> HttpResponseBase | None:
         """What a view's own call to `Sessions` raised: 503 for an outage, 401 for a refusal."""
-        if isinstance(exception, Unavailable):
-            return _response(self._answers.unavailable(), request)
-        if isinstance(exception, RefusedError):
-            return _response(self._answers.refuse(exception.reason), request)
+        if isinstance(exception, Unavailable | RefusedError):
+            return self._answer(exception, request)
         return None
+
+    def _answer(self, error: Unavailable | RefusedError, request: HttpRequest) -> HttpResponseBase:
+        if isinstance(error, Unavailable):
+            return response_of(self._answers.unavailable(), request)
+        return response_of(self._answers.refuse(error.reason), request)
+
+    def _onward(
+        self, request: HttpRequest, presented: Presented | None, outcome: Outcome | None
+    ) -> HttpResponseBase:
+        """The views' response, over the bridge where there is one."""
+        response: HttpResponseBase
+        if self._over is None:
+            response = self.get_response(request)
+            return response
+        crossing = self._over.crossing(request, presented, outcome)
+        try:
+            run(self._over.enter(crossing, request))
+            response = self.get_response(request)
+            run(self._over.leave(crossing, response))
+        except (Unavailable, RefusedError) as error:
+            return self._answer(error, request)
+        return response
+
+    async def _aonward(
+        self, request: HttpRequest, presented: Presented | None, outcome: Outcome | None
+    ) -> HttpResponseBase:
+        """The same, under ASGI."""
+        response: HttpResponseBase
+        if self._over is None:
+            response = await self.get_response(request)
+            return response
+        crossing = self._over.crossing(request, presented, outcome)
+        try:
+            await self._over.enter(crossing, request)
+            response = await self.get_response(request)
+            await self._over.leave(crossing, response)
+        except (Unavailable, RefusedError) as error:
+            return self._answer(error, request)
+        return response
 
     def _begin(self, request: HttpRequest) -> tuple[Presented | None, Outcome | None]:
         """What is presented, and the answer where it is remembered; neither: nothing is."""
         self._disown(request)
         gate, reader, environ = self._gate, self._reader, request.META
         gate.wake()
-        only = reader.lone(environ)
+        only = reader.lone(environ) if self._over is None else None
         remembered = None if only is None else gate.peek_header(*only)
         outcome = None if remembered is None else Outcome(remembered, "header")
         if outcome is not None and adds_nothing(outcome):
             return None, outcome
-        presented = reader.find(environ, path=request.path, mount=_mount(request))
+        presented = reader.find(environ, path=request.path, mount=mount_of(request))
         if presented is None:
             return None, None
         return presented, outcome or gate.peek(presented)
@@ -136,7 +175,7 @@ class DualAcceptMiddleware:
         verdict = None if outcome is None else outcome.verdict
         if isinstance(verdict, Refused) and outcome is not None and presented is not None:
             answer = self._answers.refuse(verdict.reason)
-            response = _response(answer, request)
+            response = response_of(answer, request)
             self._amend(request, response, presented, outcome)
             return response
         admitted = verdict if isinstance(verdict, Admitted) else None
@@ -167,7 +206,7 @@ class DualAcceptMiddleware:
         presented: Presented,
         outcome: Outcome,
     ) -> None:
-        before = _lines(response)
+        before = lines_of(response)
         after = self._answers.amend(
             before,
             code=response.status_code,
@@ -175,7 +214,7 @@ class DualAcceptMiddleware:
             asked=self._reader.asked(request.META, presented),
         )
         if after != before:
-            _set(response, before, after)
+            rewrite(response, before, after)
             # UpdateCacheMiddleware of older releases would keep what is marked no-store.
             request._cache_update_cache = False  # type: ignore[attr-defined] # noqa: SLF001 - its own switch
 
@@ -186,69 +225,19 @@ class DualAcceptMiddleware:
             return
         for key in IDENTITY_KEYS:
             environ.pop(key, None)
-        _recompute(request)
+        recompute(request)
         scope = getattr(request, "scope", None)
         if scope is not None:
-            headers = clean(self._places, scope["headers"])
-            request.scope = {**scope, "headers": headers}  # type: ignore[attr-defined] # ASGIRequest
+            set_scope(request, headers=clean(self._places, scope["headers"]))
 
     def _hide(self, request: HttpRequest, outcome: Outcome) -> None:
         """Take dead credentials of ours out of everything views read."""
         if not self._reader.hide(request.META, outcome):
             return
-        _recompute(request)
+        recompute(request)
         scope = getattr(request, "scope", None)
         if scope is not None:
             cookies, strips, _ = hidden(self._places, outcome)
             headers = clear(self._places, scope["headers"], cookies=cookies, explicit=strips)
             query = raw(request.META.get("QUERY_STRING", ""))
-            request.scope = {**scope, "headers": headers, "query_string": query}  # type: ignore[attr-defined] # ASGIRequest
-
-
-def _mount(request: HttpRequest) -> str:
-    """How much of the path leads to the app."""
-    return request.path.removesuffix(request.path_info.removeprefix("/")).rstrip("/")
-
-
-def _recompute(request: HttpRequest) -> None:
-    for name in _COMPUTED:
-        request.__dict__.pop(name, None)
-
-
-def _response(answer: Answer, request: HttpRequest) -> HttpResponse:
-    headers = {name.decode(): value.decode("latin-1") for name, value in answer.headers}
-    body = b"" if request.method == "HEAD" else answer.body
-    return HttpResponse(body, status=answer.status, headers=headers)
-
-
-def _lines(response: HttpResponseBase) -> list[tuple[bytes, bytes]]:
-    """The response's header lines, each cookie a line of its own."""
-    lines = [(raw(name), raw(value)) for name, value in response.items()]
-    cookies = [(b"Set-Cookie", raw(each.OutputString())) for each in response.cookies.values()]
-    return [*lines, *cookies]
-
-
-def _set(
-    response: HttpResponseBase,
-    before: list[tuple[bytes, bytes]],
-    after: list[tuple[bytes, bytes]],
-) -> None:
-    """Make `after` of a response whose lines were `before`."""
-    kept: dict[str, str] = {}
-    for name, value in after:
-        text = value.decode("latin-1")
-        if name.lower() == _SET_COOKIE.encode():
-            if (name, value) not in before:
-                response.cookies.update(SimpleCookie(text))
-            continue
-        key = name.decode("latin-1")
-        same = next((known for known in kept if known.lower() == key.lower()), None)
-        if same is None:
-            kept[key] = text
-        else:  # Django keeps one line of a name; a list of them means the same
-            kept[same] = f"{kept[same]}, {text}"
-    wanted = {name.lower() for name in kept}
-    for gone in [key for key, _ in response.items() if key.lower() not in wanted]:
-        del response[gone]
-    for key, text in kept.items():
-        response[key] = text
+            set_scope(request, headers=headers, query_string=query)

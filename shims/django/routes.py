@@ -1,6 +1,6 @@
 """Which of a project's URLs issue, renew and end JWTs, by the classes of their views.
 
-For the checks only: what the settings name under `[routes]` is what counts at run time.
+What the settings name under `[routes]` wins, kind by kind.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from django.urls import URLPattern, URLResolver, get_resolver
-from django.urls.resolvers import RoutePattern
+from django.urls.resolvers import RegexPattern, RoutePattern
 
 from migrator.core.presented import Route
 
@@ -24,6 +24,7 @@ KINDS: Final[Mapping[str, Route]] = {
     "dj_rest_auth.views.LogoutView": "logout",
 }
 _CONVERTER: Final = re.compile(r"<(?:(path):)?[^>]*>")
+_PLAIN: Final = re.compile(r"\^?([\w./-]*?)(/\?)?(?:\$|\\Z)?")  # dj-rest-auth's `login/?$`
 
 
 def issuing_routes() -> list[tuple[str, Route]]:
@@ -38,13 +39,21 @@ def issuing_routes() -> list[tuple[str, Route]]:
 
 def _views(patterns: list[Any], mount: str) -> Iterator[tuple[str, Any]]:
     for each in patterns:
-        if not isinstance(each.pattern, RoutePattern):
-            continue  # a regular expression or a language's prefix: nothing that [routes] can say
-        path = mount + _CONVERTER.sub(_star, str(each.pattern))
-        if isinstance(each, URLResolver):
-            yield from _views(each.url_patterns, path)
-        elif isinstance(each, URLPattern):
-            yield path, each.callback
+        for path in _paths(each.pattern):
+            if isinstance(each, URLResolver):
+                yield from _views(each.url_patterns, mount + path)
+            elif isinstance(each, URLPattern):
+                yield mount + path, each.callback
+
+
+def _paths(pattern: object) -> list[str]:
+    """What `[routes]` can say of a pattern: nothing of a language's prefix or a real regex."""
+    if isinstance(pattern, RoutePattern):
+        return [_CONVERTER.sub(_star, str(pattern))]
+    plain = _PLAIN.fullmatch(str(pattern)) if isinstance(pattern, RegexPattern) else None
+    if plain is None:
+        return []
+    return [plain[1], f"{plain[1]}/"] if plain[2] else [plain[1]]
 
 
 def _star(converter: re.Match[str]) -> str:

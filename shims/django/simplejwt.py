@@ -23,12 +23,16 @@ _NOT_VALID: Final = "Given token not valid for any token type"
 _INVALID: Final = "Token is invalid"
 
 
-def issuer(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The table of the issuer that this project is; what is `given` wins, key by key."""
+def issuer(given: Mapping[str, Any], *, bridged: bool = False) -> dict[str, Any]:
+    """The table of the issuer that this project is; what is `given` wins, key by key.
+
+    Args:
+        bridged: the project's own views go on reading JWTs, so every claim is kept for them.
+    """
     jwt = _settings()
     table = {
         "id": _ID,
-        "preset": "simplejwt",
+        "preset": "simplejwt-sliding" if _types(jwt) == ["sliding"] else "simplejwt",
         "algorithms": [jwt.ALGORITHM],
         "audience": _listed(jwt.AUDIENCE),
         "leeway": _duration(jwt.LEEWAY),
@@ -39,7 +43,10 @@ def issuer(given: Mapping[str, Any]) -> dict[str, Any]:
         **({"issuer": jwt.ISSUER} if jwt.ISSUER else {}),
     }
     parts: dict[str, dict[str, Any]] = {
-        "claims": {"subject": jwt.USER_ID_CLAIM, "keep": [*filter(None, [password_claim()])]},
+        "claims": {
+            "subject": jwt.USER_ID_CLAIM,
+            "keep": [] if bridged else [*filter(None, [password_claim()])],
+        },
         "purpose": _purpose(jwt),
     }
     for name in _PARTS:
@@ -109,6 +116,12 @@ def ledger(issuer_id: str, url: str | None) -> dict[str, Any] | None:
     return {"kind": "simplejwt", "issuer": issuer_id, "url": url}
 
 
+def bridge() -> dict[str, Any]:
+    """The `[bridge]` table: what the preset does not know of this project's answers."""
+    cookie = refresh_cookie()
+    return {} if cookie is None else {"refresh_cookies": [cookie]}
+
+
 def differences(configured: Issuer) -> list[str]:
     """In what an issuer written by hand differs from what the project signs; never a secret."""
     jwt = _settings()
@@ -126,7 +139,7 @@ def differences(configured: Issuer) -> list[str]:
         ("rotates_refresh", configured.rotates_refresh, told["rotates_refresh"]),
     )
     found = [
-        f"{key} is {ours!r}, the project's is {theirs!r}"
+        f"{key} is {_spelt(ours)}, the project's is {_spelt(theirs)}"
         for key, ours, theirs in facts
         if ours != theirs
     ]
@@ -142,9 +155,13 @@ def differences(configured: Issuer) -> list[str]:
     if keys and not keys & {key.value.get_secret_value() for key in configured.keys}:
         found.append("keys lacks the key that the project signs with")
     claim = password_claim()
-    if claim and claim not in configured.claims.keep:
+    if claim and not {claim, "*"} & {*configured.claims.keep}:
         found.append(f"claims.keep lacks {claim!r}, which CHECK_REVOKE_TOKEN compares")
     return found
+
+
+def _spelt(value: object) -> str:
+    return str(value) if isinstance(value, timedelta) else repr(value)
 
 
 def _settings() -> Any:

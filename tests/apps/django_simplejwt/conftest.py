@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import secrets
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 import pytest
 
 from migrator import wiring
-from tests.apps.django_simplejwt.running import configure, dropped_in, make_tables, running
+from tests.apps.django_simplejwt.running import configure, dropped_in, running, tables
+from tests.apps.django_simplejwt.running import desk_template as desk_template
 from tests.conftest import CacheServer, DatabaseServer
 from tests.rig import Rig
 
@@ -21,11 +22,17 @@ configure()
 class Stage:
     """Where the migration stands; without a phase nothing of ours is there.
 
-    `jwt` is what of SIMPLE_JWT differs from the desk's usual.
+    Args:
+        clients: what they hold after a login at this stage.
+        is_bridged: the desk's own views go on knowing nothing but JWTs.
+        jwt: what of SIMPLE_JWT differs from the desk's usual.
     """
 
     name: str
     phase: str | None = None
+    percent: int = 100
+    clients: Literal["jwt", "session"] = "jwt"
+    is_bridged: bool = False
     jwt: Mapping[str, object] = field(default_factory=dict)
 
 
@@ -35,21 +42,24 @@ STAGES = (
     Stage("observe", "observe"),
     Stage("swap", "swap"),
     Stage("bare, checking passwords", jwt=CHECKED),
-    Stage("swap, checking passwords", "swap", CHECKED),
+    Stage("swap, checking passwords", "swap", jwt=CHECKED),
+    Stage("bridge before anybody moves", "swap", 0, is_bridged=True),
+    Stage("bridge", "drain", clients="session", is_bridged=True),
+    Stage("bridge, checking passwords", "drain", 100, "session", is_bridged=True, jwt=CHECKED),
+    Stage("cutover", "cutover", clients="session", is_bridged=True),
 )
 
 
-@pytest.fixture(scope="session")
-def desk_template(postgres: DatabaseServer, migrated_template: str) -> Iterator[str]:
-    """The name of a database with the desk's tables and ours."""
-    name = f"desk_{uuid.uuid4().hex}"
-    with running(postgres.create_database(name, migrated_template)):
-        make_tables()
-    yield name
-    postgres.drop_database(name)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Each module at every stage; one that is about JWTs themselves, where clients hold them."""
+    if "stage" in metafunc.fixturenames:
+        holds_jwts = getattr(metafunc.module, "HOLDS_JWTS", False)
+        stages = [each for each in STAGES if each.clients == "jwt" or not holds_jwts]
+        names = [each.name for each in stages]
+        metafunc.parametrize("stage", stages, ids=names, indirect=True, scope="module")
 
 
-@pytest.fixture(scope="module", params=STAGES, ids=lambda stage: str(stage.name))
+@pytest.fixture(scope="module")
 def stage(
     request: pytest.FixtureRequest,
     postgres: DatabaseServer,
@@ -60,9 +70,10 @@ def stage(
     here: Stage = request.param
     name = f"desk_{uuid.uuid4().hex}"
     url = postgres.create_database(name, desk_template)
-    changes = {} if here.phase is None else dropped_in(SETTINGS=_tables(redis_server))
+    changes = {}
     if here.phase is not None:
-        Rig(url).move(here.phase)
+        Rig(url).move(here.phase, percent=here.percent)
+        changes = dropped_in(SETTINGS=tables(redis_server), BRIDGE=here.is_bridged)
     with pytest.MonkeyPatch.context() as patch:
         from rest_framework_simplejwt.settings import api_settings  # noqa: PLC0415 - after configure()
 
@@ -72,20 +83,3 @@ def stage(
             yield here
     wiring.stop()
     postgres.drop_database(name)
-
-
-def _tables(redis: CacheServer) -> dict[str, object]:
-    """All that the desk's operator writes; the rest follows from the desk's own settings."""
-    return {
-        "environment": "test",
-        "app": "desk",
-        "expected_nodes": 1,
-        "redis": {"url": redis.url},
-        "memory": {"poll_ms": 100},
-        "swap": {"keys": [{"id": "k1", "secret": secrets.token_urlsafe(32)}]},
-        "routes": {
-            "login": ["/api/token/"],
-            "refresh": ["/api/token/refresh/"],
-            "logout": ["/api/token/blacklist/"],
-        },
-    }

@@ -5,14 +5,18 @@ Django takes its settings once a process; what a stage changes lies over them wh
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import django
+import pytest
 from django.conf import settings
 
 from migrator.stores.drivers import conninfo
+from tests.conftest import CacheServer, DatabaseServer
+from tests.rig import SWAP_KEY
 
 OURS = "shims.django.middleware.DualAcceptMiddleware"
 
@@ -39,6 +43,16 @@ def make_tables() -> None:
         call_command("migrate", verbosity=0, run_syncdb=True)
 
 
+@pytest.fixture(scope="session")
+def desk_template(postgres: DatabaseServer, migrated_template: str) -> Iterator[str]:
+    """The name of a database with the desk's tables and ours."""
+    name = f"desk_{uuid.uuid4().hex}"
+    with running(postgres.create_database(name, migrated_template)):
+        make_tables()
+    yield name
+    postgres.drop_database(name)
+
+
 @contextmanager
 def running(url: str, **changes: Any) -> Iterator[None]:
     """The desk over the database at `url`, its settings changed as given."""
@@ -63,4 +77,16 @@ def dropped_in(**migrator: Any) -> dict[str, Any]:
         "INSTALLED_APPS": [*settings.INSTALLED_APPS, "shims.django"],
         "MIDDLEWARE": [*settings.MIDDLEWARE, OURS],
         "MIGRATOR": {"SIMPLEJWT": True, **migrator},
+    }
+
+
+def tables(redis: CacheServer) -> dict[str, object]:
+    """All that the desk's operator writes; the rest follows from the desk's own settings."""
+    return {
+        "environment": "test",
+        "app": "desk",
+        "expected_nodes": 1,
+        "redis": {"url": redis.url},
+        "memory": {"poll_ms": 100},
+        "swap": {"keys": [{"id": "k1", "secret": SWAP_KEY}]},
     }

@@ -2,55 +2,18 @@
 
 from __future__ import annotations
 
-import uuid
 from datetime import timedelta
-from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
 from rest_framework.test import APIClient
-from rest_framework_simplejwt.tokens import AccessToken, RefreshToken
+from rest_framework_simplejwt.tokens import AccessToken
 
+from tests.apps.django_simplejwt.clients import as_, log_in, logged_in, refreshed, someone
 from tests.apps.django_simplejwt.models import Order
 
 pytestmark = [pytest.mark.usefixtures("stage"), pytest.mark.xdist_group("desk")]
 
 NOT_PROVIDED = {"detail": "Authentication credentials were not provided."}
-NOT_VALID = "Given token not valid for any token type"
-INVALID = {
-    "detail": NOT_VALID,
-    "code": "token_not_valid",
-    "messages": [
-        {"token_class": "AccessToken", "token_type": "access", "message": "Token is invalid"}
-    ],
-}
-
-
-def someone(*, is_staff: bool = False) -> User:
-    name = f"user-{uuid.uuid4().hex}"
-    return User.objects.create_user(name, password=f"{name}'s password", is_staff=is_staff)
-
-
-def log_in(user: User) -> dict[str, str]:
-    body = {"username": user.username, "password": f"{user.username}'s password"}
-    answer = APIClient().post("/api/token/", body)
-    assert answer.status_code == 200
-    pair: dict[str, str] = answer.json()
-    return pair
-
-
-def as_(token: object, *, scheme: str = "Bearer") -> APIClient:
-    client = APIClient()
-    client.credentials(HTTP_AUTHORIZATION=f"{scheme} {token}")
-    return client
-
-
-def logged_in(user: User) -> APIClient:
-    return as_(log_in(user)["access"])
-
-
-def refreshed(refresh: object) -> Any:
-    return APIClient().post("/api/token/refresh/", {"refresh": str(refresh)})
 
 
 def test_front_page_is_public() -> None:
@@ -94,27 +57,6 @@ def test_unknown_scheme_is_no_credential() -> None:
     assert (answer.status_code, answer.json()) == (401, NOT_PROVIDED)
 
 
-def test_forged_token_is_told_as_invalid() -> None:
-    head, payload, signature = log_in(someone())["access"].split(".")
-    answer = as_(f"{head}.{payload}.{signature[::-1]}").get("/api/me/")
-    assert (answer.status_code, answer.json()) == (401, INVALID)
-
-
-def test_expired_token_is_told_as_expired() -> None:
-    token = AccessToken.for_user(someone())
-    token.set_exp(lifetime=-timedelta(minutes=5))
-    answer = as_(token).get("/api/me/")
-    assert answer.status_code == 401
-    assert answer.json()["code"] == "token_not_valid"
-    assert answer.json()["messages"][0]["message"] == "Token is expired"
-
-
-def test_refresh_token_is_no_access_token() -> None:
-    answer = as_(log_in(someone())["refresh"]).get("/api/me/")
-    assert answer.status_code == 401
-    assert (answer.json()["code"], answer.json()["detail"]) == ("token_not_valid", NOT_VALID)
-
-
 def test_inactive_user_is_told() -> None:
     user = someone()
     client = logged_in(user)
@@ -155,33 +97,13 @@ def test_expired_access_token_sent_along_hinders_no_refresh() -> None:
     assert answer.status_code == 200
 
 
-@pytest.mark.parametrize(
-    ("token", "detail"),
-    [("nothing", "Token is invalid"), (None, "Token has wrong type")],
-    ids=["garbage", "access token"],
-)
-def test_refresh_route_refuses(token: str | None, detail: str) -> None:
-    answer = refreshed(token or AccessToken.for_user(someone()))
-    assert answer.status_code == 401
-    assert answer.json() == {"detail": detail, "code": "token_not_valid"}
-
-
-def test_expired_refresh_token_is_told() -> None:
-    token = RefreshToken.for_user(someone())
-    token.set_exp(lifetime=-timedelta(minutes=5))
-    answer = refreshed(token)
-    assert answer.status_code == 401
-    assert answer.json() == {"detail": "Token is expired", "code": "token_not_valid"}
-
-
 def test_after_logout_the_refresh_token_is_dead() -> None:
     user = someone()
     pair, other = log_in(user), log_in(user)
     answer = as_(pair["access"]).post("/api/token/blacklist/", {"refresh": pair["refresh"]})
     assert (answer.status_code, answer.json()) == (200, {})
     answer = refreshed(pair["refresh"])
-    assert answer.status_code == 401
-    assert answer.json() == {"detail": "Token is blacklisted", "code": "token_not_valid"}
+    assert (answer.status_code, answer.json()["code"]) == (401, "token_not_valid")
     assert refreshed(other["refresh"]).status_code == 200
 
 
