@@ -53,6 +53,7 @@ def written(plan: Plan) -> str:
         redis=_toml(f"env:{redis or 'MIGRATOR_REDIS_URL'}"),
         swap=_toml(plan.swap_secret),
         issuer="\n".join(_issuer(plan)),
+        issuer_id=_toml(plan.issuer_id),
     )
 
 
@@ -199,6 +200,18 @@ keys = [{{ id = "k1", secret = {swap} }}]
 # iss = "https://other.example"
 # claims = {{ purpose = "file" }}
 # path = "/files/*"
+
+# Where the app itself says which tokens and users are to be refused; polled, one table for each.
+# [[ledgers]]
+# kind = "simplejwt"    # its token_blacklist; or table, redis, users, callback
+# every = "5s"    # a revocation there is in effect that much later than one here
+# url = "env:APP_DATABASE_URL"    # ours unless given
+# issuer = {issuer_id}    # whose tokens it lists; the only one unless given
+# ends = "token"    # token | family: what is named, or all that came of its login
+# table = "public.revoked_tokens"    # of table and users, with their columns: ours = theirs
+# columns = {{ jti = "jti", revoked_at = "created_at" }}    # users: subject, active, changed_at
+# where = "kind = 'logout'"    # rows that count; users: inactive = "status = 'blocked'"
+# keys = "revoked:*"    # of redis: * is the jti; without it a set of jtis
 
 [http]
 # foreign = "pass"    # pass | refuse: everything else that is not ours
