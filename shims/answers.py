@@ -113,7 +113,7 @@ class Answers:
     def _hand_out(
         self, headers: list[RawHeader], verdict: Admitted, token: bytes, outcome: Outcome
     ) -> list[RawHeader]:
-        if outcome.place == "header" and not _has(headers, self.token_header):
+        if outcome.place in {"header", "body"} and not _has(headers, self.token_header):
             handed = [(self.token_header, token)]
             headers = _listed(headers, b"Access-Control-Expose-Headers", (self.token_header,))
         elif outcome.place == "cookie" and not self._sets_cookie(headers):
@@ -136,19 +136,23 @@ class Answers:
 
         Nothing of a name to which the app gives a value in this very answer. The session cookie
         goes where nothing newer can be under way: on a navigation, and where the app logged out.
-        A copy on another domain or path goes at any time, since what we set is never that cookie;
+        It makes room for a login that the app answers with a legacy token's cookie. A copy of it
+        on another domain or path goes at any time, since what we set is never that cookie;
         a legacy token's cookie once nobody issues them any more.
         """
         if code == 304 or code >= 500:
             return []
         jar, sent = self.jar, outcome.sent
-        said = {name_of(value): value for name, value in headers if name.lower() == b"set-cookie"}
-        is_given = {name for name, value in said.items() if given(value)}
-        own = said.get(jar.name)
+        said = [value for name, value in headers if name.lower() == b"set-cookie"]
+        is_given = {name_of(line) for line in said if given(line)}
+        owns = sorted((line for line in said if name_of(line) == jar.name), key=given)
+        own = owns[-1] if owns else None
         by_cookie = outcome.place == "cookie" or outcome.dead_cookie
         left = by_cookie and asked.route == "logout" and _went(code, asked.method)
+        # Who logs in by a legacy cookie must not go on as whom our cookie says: it would decide.
+        moved = asked.route == "login" and not jar.legacy.isdisjoint(is_given)
         lines: list[bytes] = []
-        if left or (outcome.dead_cookie and asked.navigates):
+        if left or moved or (outcome.dead_cookie and asked.navigates):
             if jar.name not in is_given:
                 ended = jar.ended() if own is None else []
                 lines += [*ended, *jar.copies(asked.host), *jar.unhinted()]
@@ -158,7 +162,7 @@ class Answers:
             lines += jar.leftovers(jar.old.keys() - is_given)
         elif outcome.settled and sent is not None:
             lines += jar.leftovers(self._settled(outcome, asked, sent) - is_given)
-        hints = () if left else self._hinted(own, outcome)
+        hints = () if left or moved else self._hinted(own, outcome)
         return list(dict.fromkeys([*lines, *hints]))
 
     def _settled(self, outcome: Outcome, asked: Asked, sent: Sent) -> frozenset[bytes]:
@@ -212,9 +216,10 @@ def may_hand_out(headers: RawHeaders, *, code: int, asked: Asked) -> bool:
     """Whether a response may carry a token, which is repeated until the client adopts it.
 
     Not on what clients retry or caches keep (5xx, 304), not where nobody reads it (HEAD, OPTIONS),
-    not on the way to another origin, not where the app hands out a credential itself.
+    not on the way to another origin, not where the app hands out a credential itself, and not
+    where it turns the JWT away (401): its own list may name it.
     """
-    if code >= 500 or code == 304 or asked.method in _NO_HAND_OUT_METHODS:
+    if code >= 500 or code in {304, 401} or asked.method in _NO_HAND_OUT_METHODS:
         return False
     if asked.route in _ISSUING_ROUTES:
         return False

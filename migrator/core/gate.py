@@ -73,10 +73,10 @@ class _Admission(Swapping):
         """The outcome, with the cookies that its answer has to care for."""
         if presented.sent is None:
             return outcome
-        settled = bool(presented.sent.leftovers) and self._is_settled(outcome)
+        settled = bool(presented.sent.leftovers) and self._is_settled(outcome, presented)
         return replace(outcome, sent=presented.sent, settled=settled)
 
-    def _is_settled(self, outcome: Outcome) -> bool:
+    def _is_settled(self, outcome: Outcome, presented: Presented) -> bool:
         # Not before the cutover: until then a node without us, or an app that took us out again,
         # still lives on the JWT cookie. And not before the session cookie came back.
         rollout, verdict = self.node.rollout, outcome.verdict
@@ -84,6 +84,8 @@ class _Admission(Swapping):
             return False
         if not isinstance(verdict, Admitted):
             return verdict.reason in BINDING  # in every phase, after every rollback
+        if presented.session_cookie is None or outcome.dead_cookie:
+            return False  # the token came in a legacy token's cookie, as the bridge gives it
         who = verdict.principal
         bucket = bucket_of(who.subject, who.realm)
         return who.via == "session" and rollout.is_over_for(client=who.client, bucket=bucket)
@@ -256,13 +258,7 @@ class _Admission(Swapping):
 
 def _bears_mark(presented: Presented) -> bool:
     """Whether a bridge JWT comes from outside, where it decides or anywhere else."""
-    places = (
-        presented.header,
-        presented.legacy,
-        *presented.legacy_copies,
-        *presented.others,
-    )
-    return any(place is not None and is_marked(place.value) for place in places)
+    return any(is_marked(each.value) for each in presented.everything())
 
 
 def _differ(one: Admitted, other: Admitted) -> bool:

@@ -308,6 +308,27 @@ def test_a_client_that_may_still_use_jwts_keeps_its_cookie(
     assert bool(gone(client.get("/", headers=both))) is is_over
 
 
+# Logging in.
+
+
+@pytest.mark.parametrize("phase", ["observe", "swap"])
+def test_a_login_answered_with_a_jwt_cookie_is_not_that_of_the_session_before(
+    client: TestClient, rig: Rig, phase: str
+) -> None:
+    moved(rig, phase, percent=0)
+    anns = wiring.sessions(rig.settings()).create_api_token("ann", label="session").token
+    held = jar(sid=str(anns), has_session="1")
+    assert client.get("/", headers=held).json()["subject"] == "ann"
+    failed = client.post("/login", headers=held | SCRIPT)
+    assert lines(failed) == {}
+    answer = client.post("/login?Set-Cookie=access_token%3Dbobs;+Path=/", headers=held | SCRIPT)
+    said = lines(answer)
+    assert said.pop("access_token; Path=/") == "bobs"
+    assert gone(answer) == {"sid; Path=/", "has_session; Path=/", *COPIES} == set(said)
+    both = "/login?Set-Cookie=access_token%3Dbobs;+Path=/&Set-Cookie=sid%3Dbobs;+Path=/"
+    assert gone(client.post(both, headers=held)) == set(), "the app knows of both"
+
+
 # Logging out.
 
 
