@@ -47,6 +47,7 @@ _LONGEST_NAME_BYTES: Final = 64
 _MOST_NAMES: Final = 512  # header names remembered: programs send dozens, hostile ones any number
 _MOST_COPIES: Final = 4  # of one cookie: a host, its parents, an old path; each costs a look-up
 _NOBODY: Final[frozenset[str]] = frozenset()
+_MOVING: Final = ("login", "logout")  # where one credential makes room for another, or for none
 _NO_NAMES: Final[frozenset[bytes]] = frozenset()
 
 
@@ -217,7 +218,7 @@ def find(
             allowed_origins=places.allowed_origins,
         )
     route = route_of(places, path, mount)
-    if is_ambient and sent is None and route == "logout":
+    if is_ambient and sent is None and route in _MOVING:
         sent = Sent()
     presented = Presented(
         header=header,
