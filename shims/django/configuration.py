@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 
 UserFrom = Literal["principal", "session", "none"]
 
+_MADE_OF: Final = frozenset(
+    {"MIGRATOR", "SIMPLE_JWT", "REST_AUTH", "SECRET_KEY", "ROOT_URLCONF", "INSTALLED_APPS"}
+)
+# What of OPTIONS is libpq's, says which server and schema that is, and holds for us too.
+_LIBPQ: Final = frozenset({"service", "options", "target_session_attrs", "channel_binding"})
 _POSTGRES: Final = frozenset({"postgresql", "postgis"})
 _NO_CLAIM: Final = ""
 
@@ -111,7 +116,7 @@ def configuration() -> Configuration:
 
 def forget(*, setting: str, **_: object) -> None:
     """Read the settings anew after one of those they are made of was overridden."""
-    if setting in {"MIGRATOR", "SIMPLE_JWT", "REST_AUTH", "SECRET_KEY", "DATABASES"}:
+    if setting in _MADE_OF:
         configuration.cache_clear()
 
 
@@ -132,7 +137,7 @@ def database_url(alias: str) -> str | None:
     more = {
         name: value
         for name, value in options.items()
-        if isinstance(value, str) and (name.startswith("ssl") or name == "service")
+        if isinstance(value, str) and (name.startswith("ssl") or name in _LIBPQ)
     }
     query = urlencode({**named, **more}, quote_via=quote)
     return f"postgresql+psycopg:///{quote(str(database.get('NAME') or ''), safe='')}?{query}"

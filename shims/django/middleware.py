@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from django.conf import settings as project
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
@@ -37,8 +38,8 @@ class DualAcceptMiddleware:
     """Accepts legacy tokens and sessions on the same routes, as the phase of the rollout says.
 
     Sets `request.principal` (None: there is none) and, where there is one, `request.user` and
-    `request.auser`. A request whose credential is in a header needs no CSRF token: no other site
-    can make a browser send one. One by cookie is held to `shims/csrf.py`, and to Django's own
+    `request.auser`. A request whose user comes of a header alone needs no CSRF token: no other
+    site can make a browser send one. One by cookie is held to `shims/csrf.py`, and to Django's own
     check where a view has it. REMOTE_USER is the server's, and is left alone.
 
     Args:
@@ -178,10 +179,10 @@ class DualAcceptMiddleware:
             response = response_of(answer, request)
             self._amend(request, response, presented, outcome)
             return response
-        admitted = verdict if isinstance(verdict, Admitted) else None
-        attach(request, None if admitted is None else admitted.principal, self._configuration)
-        if admitted is not None and outcome is not None and outcome.place == "header":
-            request._dont_enforce_csrf_checks = True  # type: ignore[attr-defined] # noqa: SLF001 - what Django's and DRF's CSRF checks ask
+        principal = verdict.principal if isinstance(verdict, Admitted) else None
+        is_user = attach(request, principal, self._configuration)
+        if is_user and outcome is not None and outcome.place == "header":
+            _exempt(request)
         if outcome is not None and not adds_nothing(outcome):
             self._hide(request, outcome)
         return None
@@ -241,3 +242,12 @@ class DualAcceptMiddleware:
             headers = clear(self._places, scope["headers"], cookies=cookies, explicit=strips)
             query = raw(request.META.get("QUERY_STRING", ""))
             set_scope(request, headers=headers, query_string=query)
+
+
+def _exempt(request: HttpRequest) -> None:
+    """Ask for no CSRF token, unless the browser's own login at the site came along.
+
+    With a token of the attacker's in the header it would be another user's session that acts.
+    """
+    if project.SESSION_COOKIE_NAME not in request.COOKIES:
+        request._dont_enforce_csrf_checks = True  # type: ignore[attr-defined] # noqa: SLF001 - what Django's and DRF's checks ask

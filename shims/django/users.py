@@ -66,19 +66,20 @@ def user_of(principal: Principal, configuration: Configuration) -> Any:
 
 def attach(
     request: HttpRequest, principal: Principal | None, configuration: Configuration
-) -> None:
-    """Let the request's views know the principal, and its user where the settings say so."""
+) -> bool:
+    """Let the request's views know the principal; whether its user became `request.user`."""
     known = cast("PrincipalRequest", request)
     known.principal = principal
     if principal is None:
         known.principal_user = AnonymousUser()
-        return
+        return False
     lookup = Lookup(principal, configuration)
     known.principal_user = SimpleLazyObject(lookup.get)
-    wanted = configuration.user_from
-    if wanted in {"principal", principal.via}:
-        known.user = known.principal_user
-        known.auser = lookup.aget
+    if configuration.user_from not in {"principal", principal.via}:
+        return False
+    known.user = known.principal_user
+    known.auser = lookup.aget
+    return True
 
 
 def _has_password_of(principal: Principal, user: Any, configuration: Configuration) -> bool:

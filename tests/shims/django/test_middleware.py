@@ -311,6 +311,8 @@ def test_bearer_needs_no_csrf_token_and_a_cookie_still_does(
 ) -> None:
     _script(script, Admitted(ada))
     assert ask("/form", BEARER, method="POST").json()["user"] == "ada"
+    beside = {**BEARER, "Cookie": "sessionid=of-the-victim"}
+    assert ask("/form", beside, method="POST").status_code == 403
     _script(script, Admitted(ada), "cookie")
     assert ask("/form", COOKIE, method="POST").status_code == 403
     assert ask("/form", {"Cookie": "theme=dark"}, method="POST").status_code == 403
