@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
+import tomllib
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from migrator.control.scaffold import _FILE
 from migrator.core.errors import BadSettings
 from migrator.settings import Settings
+from migrator.settings.ledgers import KEYS
 from tests.rig import ISSUER
 
 URL = "postgresql://h/d"
@@ -110,3 +115,20 @@ def test_a_secret_in_the_file_is_refused_as_everywhere(tmp_path: Any) -> None:
         Settings.load(place, environ={})
     assert any(each.id == "settings.inline-secret" for each in bad.value.problems)
     assert "hidden-word" not in str(bad.value)
+
+
+def test_the_ledgers_of_the_playbook_load() -> None:
+    page = Path(__file__).parents[3] / "playbooks" / "01-install-and-observe.md"
+    (block,) = re.findall(r"```toml\n(.*?)```", page.read_text(), re.DOTALL)
+    tables = tomllib.loads(block)
+    found = Settings.build(
+        {"database": {"url": URL}, "issuers": [ISSUER], **tables},
+        environ={"APP_REDIS_URL": "redis://cache/1"},
+    )
+    assert [each.kind for each in found.ledgers] == ["simplejwt", "table", "redis", "users"]
+
+
+def test_the_file_that_init_writes_shows_keys_that_there_are() -> None:
+    section = _FILE.partition("# [[ledgers]]\n")[2].partition("\n\n")[0]
+    shown = {line.removeprefix("# ").split(" = ")[0] for line in section.splitlines()}
+    assert shown <= {"kind", "every", *set().union(*KEYS.values())}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 import time
+import uuid
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,8 +18,17 @@ from migrator import wiring
 from migrator.control.ledgers import tables
 from migrator.control.ledgers.database import Database
 from migrator.core.tokens import fingerprint
+from migrator.stores import postgres
 from migrator.stores.drivers import conninfo
-from tests.control.ledgers.deployment import SIMPLEJWT, App, claims_of, jti, sign, sign_refresh
+from tests.control.ledgers.deployment import (
+    SIMPLEJWT,
+    App,
+    claims_of,
+    comes_true,
+    jti,
+    sign,
+    sign_refresh,
+)
 
 NEVER: Any = pytest.fail
 BLOCKLIST = "CREATE TABLE blocklist (id serial PRIMARY KEY, jti text, created_at timestamptz)"
@@ -384,3 +395,64 @@ def test_a_source_that_fails_is_told_and_its_secrets_are_not(
         told = getattr(failed, "why", "")
     assert told == why
     assert "hidden-word" not in str(app.execute("SELECT detail FROM migrator.jobs"))
+
+
+@pytest.mark.parametrize("others", [0, 40], ids=["few", "many"])
+@pytest.mark.parametrize("by", ["jti", "fingerprint"])
+def test_p2_a_swap_that_read_before_the_denial_is_waited_for_and_ended(
+    migrated: str, others: int, by: str
+) -> None:
+    """It has its locks and saw no denial; the poll commits one, and must not return before it."""
+    app = App(migrated, None, {**BY_JTI, "columns": {by: "jti"}})
+    app.execute(BLOCKLIST)
+    token = sign("7")
+    named = fingerprint("a1", token.rpartition(".")[0].encode())
+    for at in range(others):
+        put(app, f"other-{at}" if by == "jti" else f"{at:064d}")
+    put(app, jti(token) if by == "jti" else named.hex())
+    done: list[Any] = []
+    with psycopg.connect(**conninfo(migrated)) as swap:
+        locks = [
+            postgres.subject_lock("users", "7"),
+            postgres.issuer_lock("a1"),
+            postgres.jti_lock("a1", jti(token)),
+        ]
+        for lock in locks:
+            swap.execute("SELECT pg_advisory_xact_lock_shared(%s)", (lock,))
+        polling = threading.Thread(target=lambda: done.append(app.poll()))
+        polling.start()
+        assert comes_true(lambda: app.rig.count("denials") == others + 1)
+        assert not done
+        opened = uuid.uuid4()
+        swap.execute(
+            "INSERT INTO migrator.legacy_tokens (fingerprint, issuer, jti, realm, subject,"
+            " purpose, exp, session_id, keep_until) VALUES (%s, 'a1', %s, 'users', '7', 'access',"
+            " now() + interval '1 hour', %s, now() + interval '2 hours')",
+            (named, jti(token), opened),
+        )
+        swap.execute(
+            "INSERT INTO migrator.sessions (id, digest, kind, realm, subject, expires_at, origin)"
+            " VALUES (%s, %s, 'session', 'users', '7', now() + interval '1 hour', 'swap')",
+            (opened, os.urandom(32)),
+        )
+        assert not done
+        swap.commit()
+    polling.join(10)
+    assert [turn.tally.ended for turn in done] == [1]
+    assert app.rig.count("sessions", "revoked_at IS NULL") == 0
+
+
+def test_p2_a_swap_frozen_within_its_locks_does_not_hold_a_denial_up(migrated: str) -> None:
+    app = App(migrated, None, BY_JTI)
+    app.execute(BLOCKLIST)
+    token = sign("7")
+    put(app, jti(token))
+    frozen = psycopg.connect(**conninfo(migrated))
+    lock = postgres.jti_lock("a1", jti(token))
+    frozen.execute("SELECT pg_advisory_xact_lock_shared(%s)", (lock,))
+    began = time.monotonic()
+    assert app.poll().why is None
+    assert time.monotonic() - began < 5
+    with pytest.raises(psycopg.OperationalError):
+        frozen.execute("SELECT 1")
+    frozen.close()
