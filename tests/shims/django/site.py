@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -121,6 +121,23 @@ def stream(_: HttpRequest) -> StreamingHttpResponse:
     return StreamingHttpResponse(lines())
 
 
+def stream_echo(request: HttpRequest) -> StreamingHttpResponse:
+    """The credential it was given, in two pieces."""
+    given = request.headers["Authorization"].encode()
+    return StreamingHttpResponse(iter([given[:40], given[40:]]), content_type="text/plain")
+
+
+async def astream_echo(request: HttpRequest) -> StreamingHttpResponse:
+    """The same, from an async view."""
+    given = request.headers["Authorization"].encode()
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield given[:40]
+        yield given[40:]
+
+    return StreamingHttpResponse(pieces(), content_type="text/plain")
+
+
 def down(_: HttpRequest) -> HttpResponse:
     """A view whose own call finds the store away."""
     raise Unavailable("postgres")
@@ -167,6 +184,8 @@ urlpatterns = [
     path("caf\u00e9", echo),
     path("told", told),
     path("stream", stream),
+    path("stream-echo", stream_echo),
+    path("astream-echo", astream_echo),
     path("down", down),
     path("refused", refused),
     path("api", Api.as_view()),
