@@ -54,8 +54,8 @@ __all__ = [
     "async_bridge",
     "async_gate",
     "async_sessions",
-    "blocklist",
     "blocking_bridge",
+    "blocklist",
     "gate",
     "operator",
     "sessions",
@@ -370,7 +370,9 @@ def verifier_of(settings: Settings) -> legacy.Verifier:
         [
             issuer_of(
                 issuer,
-                bridged=settings.bridge is not None and settings.bridge.issuer == issuer.id,
+                bridge=settings.bridge
+                if settings.bridge is not None and settings.bridge.issuer == issuer.id
+                else None,
             )
             for issuer in settings.issuers
         ],
@@ -382,11 +384,11 @@ def verifier_of(settings: Settings) -> legacy.Verifier:
     )
 
 
-def issuer_of(issuer: Issuer, *, bridged: bool = False) -> legacy.Issuer:
+def issuer_of(issuer: Issuer, *, bridge: Bridge | None = None) -> legacy.Issuer:
     """One issuer with its keys prepared.
 
     Args:
-        bridged: whether an app reads bridge JWTs of this shape: it is to find its claims in them.
+        bridge: the bridge to an app that reads JWTs of this shape: it is to find its claims there.
 
     Raises:
         BadSettings: a key cannot be used.
@@ -418,18 +420,18 @@ def issuer_of(issuer: Issuer, *, bridged: bool = False) -> legacy.Issuer:
         lifetime=issuer.lifetime,
         refresh_lifetime=issuer.refresh_lifetime,
         max_age=issuer.max_age,
-        claims=_claim_names(issuer, keep=_kept(issuer, bridged=bridged)),
+        claims=_claim_names(issuer, keep=_kept(issuer, bridge)),
         require=issuer.purpose.require,
         refresh=issuer.purpose.refresh,
     )
 
 
-def _kept(issuer: Issuer, *, bridged: bool) -> tuple[str, ...]:
+def _kept(issuer: Issuer, bridge: Bridge | None) -> tuple[str, ...]:
     keep = issuer.claims.keep
-    if not bridged:
+    if bridge is None:
         return keep
     # The app's own lists and not-before dates go by these two.
-    return (*keep, "jti", "iat") if keep else ("*",)
+    return (*keep, "jti", "iat", *(("*",) if bridge.claims == "all" else ()))
 
 
 def _sources(keys: Sequence[Key]) -> list[KeySource]:

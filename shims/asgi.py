@@ -12,14 +12,25 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final, Protocol, TypeAlias
 
 from migrator import wiring
+from migrator.core import errors
 from migrator.core.errors import Unavailable
 from migrator.core.presented import Outcome, Presented
 from migrator.core.verdicts import Admitted, Passed, Principal, Refused
 from migrator.settings import Settings
 from shims.answers import Answer, Answers, Asked, adds_nothing, navigates
-from shims.asgi_bridging import Over
+from shims.asgi_bridging import Disconnected, Over, read_body, replaying
+from shims.bodies import may_present
 from shims.bridging import Asking, Bridge
-from shims.credentials import Places, clean, clear, clear_query, find, lone, route_of, value_of
+from shims.credentials import (
+    Places,
+    clean,
+    clear,
+    clear_query,
+    find,
+    lone,
+    route_of,
+    value_of,
+)
 from shims.websockets import watching
 
 Scope: TypeAlias = MutableMapping[str, Any]
@@ -138,6 +149,7 @@ class DualAcceptMiddleware:
         resolve_subject: `(subject, realm) -> SubjectState | None`, may be async; asked on a memory
             miss whether the subject is active and what it may do now.
         gate: what is asked instead of the process's own gate.
+        answers: how refusals are worded instead of as the settings say.
     """
 
     def __init__(
@@ -147,13 +159,14 @@ class DualAcceptMiddleware:
         *,
         resolve_subject: wiring.Resolver | None = None,
         gate: AsyncAsks | None = None,
+        answers: Answers | None = None,
     ) -> None:
         self.app = app
         settings = wiring.settings_of(settings)
         if gate is None:
             gate = wiring.async_gate(settings, resolve_subject=resolve_subject)
         self._places = Places.of(settings)
-        self._answers = Answers.of(settings)
+        self._answers = Answers.of(settings) if answers is None else answers
         self._gate: AsyncAsks = gate
         self._watched = watching(gate, self._places)
         flow = wiring.async_bridge(settings)
@@ -185,6 +198,18 @@ class DualAcceptMiddleware:
             await app(_scoped(scope, remembered.principal), receive, send)
             return
 
+        body = b""
+        if places.members and kind == "http":
+            content_type = value_of(headers, b"content-type")
+            if may_present(places.members, method=method, content_type=content_type):
+                try:
+                    body = await read_body(receive)
+                except errors.Refused as refused:
+                    await _refusing(self._answers.refuse(refused.reason), scope, receive, send)
+                    return
+                except Disconnected:
+                    return
+                receive = replaying(body, receive)
         peer = scope.get("client")
         presented, lies = find(
             places,
@@ -193,12 +218,13 @@ class DualAcceptMiddleware:
             path=scope["path"],
             mount=scope.get("root_path", ""),
             query=query,
+            body=body,
             ip=peer[0] if peer else None,
         )
         if lies:
             scope = {**scope, "headers": clean(places, headers)}
         if presented is None:
-            await self._onward(app, _scoped(scope, None), receive, send)
+            await self._onward(app, _scoped(scope, None), receive, send, body)
             return
 
         outcome = gate.peek(presented) if remembered is None else Outcome(remembered, "header")
@@ -225,7 +251,7 @@ class DualAcceptMiddleware:
         if not adds_nothing(outcome):
             self._hide(inner, outcome)
             send = self._amending(scope, presented, outcome, send)
-        await self._onward(app, inner, receive, send, presented, outcome)
+        await self._onward(app, inner, receive, send, body, presented, outcome)
 
     async def _onward(
         self,
@@ -233,6 +259,7 @@ class DualAcceptMiddleware:
         scope: Scope,
         receive: Receive,
         send: Send,
+        body: bytes,
         presented: Presented | None = None,
         outcome: Outcome | None = None,
     ) -> None:
@@ -247,6 +274,7 @@ class DualAcceptMiddleware:
             headers=scope["headers"],
             query=scope.get("query_string", b""),
             route=route_of(self._places, path, scope.get("root_path", "")),
+            body=body,
             presented=presented,
             outcome=outcome,
             ip=peer[0] if peer else None,

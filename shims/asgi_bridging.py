@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final, TypeAlias
 
 from migrator.core.errors import Refused, Unavailable
+from migrator.core.verdicts import Reason
 from shims.answers import Answer, Answers
 from shims.bridging import (
     ANSWER_ROOM_BYTES,
@@ -53,7 +54,7 @@ class Over:
         """Take a request to the app and its answer back. `scope` is the app's own copy."""
         crossing = Crossing(self._bridge, asking)
         try:
-            body = await _read(receive) if crossing.reads else None
+            body = await read_body(receive) if crossing.reads else b""
             inbound = await crossing.enter(body)
         except Refused as refused:
             await self._says(self._answers.refuse(refused.reason), scope, receive, send)
@@ -63,10 +64,8 @@ class Over:
             return
         except Disconnected:
             return
-        if crossing.reads:
-            receive = _replaying(
-                inbound.body if inbound.body is not None else body or b"", receive
-            )
+        if inbound.body is not None or crossing.reads:
+            receive = replaying(body if inbound.body is None else inbound.body, receive)
         scope["headers"] = [(name.lower(), value) for name, value in inbound.headers]
         scope["query_string"] = inbound.query
         if scope["type"] != "http":
@@ -151,8 +150,13 @@ def _raw(message: Message) -> list[tuple[bytes, bytes]]:
     return [(bytes(name), bytes(value)) for name, value in message.get("headers", ())]
 
 
-async def _read(receive: Receive) -> bytes | None:
-    """The request's body; None: longer than there is room for."""
+async def read_body(receive: Receive) -> bytes:
+    """The request's body.
+
+    Raises:
+        Refused: it is longer than there is room for.
+        Disconnected: its client went away.
+    """
     parts, size = [], 0
     while True:
         message = await receive()
@@ -162,20 +166,20 @@ async def _read(receive: Receive) -> bytes | None:
         parts.append(part)
         size += len(part)
         if size > REQUEST_ROOM_BYTES:
-            return None
+            raise Refused(Reason.MALFORMED_REQUEST)
         if not message.get("more_body", False):
             return b"".join(parts)
 
 
-def _replaying(body: bytes, receive: Receive) -> Receive:
+def replaying(body: bytes, receive: Receive) -> Receive:
     """A `receive` that begins with `body`, whole; what comes after it is the client's."""
     message: Message | None = {"type": "http.request", "body": body, "more_body": False}
 
-    async def replaying() -> Message:
+    async def next_message() -> Message:
         nonlocal message
         if message is None:
             return await receive()
         first, message = message, None
         return first
 
-    return replaying
+    return next_message

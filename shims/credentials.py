@@ -14,6 +14,7 @@ from urllib.parse import unquote_to_bytes
 from migrator.core.presented import Credential, Presented, Route, Sent
 from migrator.core.verdicts import Reason
 from migrator.settings import Settings, Transport
+from shims.bodies import presented_in
 from shims.cookies import CookieReader
 from shims.csrf import SAFE_METHODS, forged
 from shims.routes import RouteTable
@@ -31,6 +32,7 @@ IDENTITY_HEADERS: Final = frozenset(
         b"x-remote-user",
         b"x-auth-user",
         b"x-auth-scopes",
+        b"x-auth-realm",
         b"x-authenticated-user",
         b"x-forwarded-user",
         b"x-user-id",
@@ -55,16 +57,17 @@ _NO_NAMES: Final[frozenset[bytes]] = frozenset()
 class Places:
     """Where credentials may be, and how requests are read; built once from the settings.
 
-    `headers` has every header that carries a credential by its lower-case name, `cookies` and
-    `queries` those of the issuers in the order they are configured. `leftovers` are cookies to be
-    cleared one day. `roles` remembers what each header name seen so far means, `silent` those that
-    bring no credential: memos, the only parts that change.
+    `headers` has every header that carries a credential by its lower-case name, `cookies`,
+    `queries` and `members` (of a JSON body) those of the issuers in the order they are configured.
+    `leftovers` are cookies to be cleared one day. `roles` remembers what each header name seen so
+    far means, `silent` those that bring no credential: memos, the only parts that change.
     """
 
     headers: Mapping[bytes, Schemes]
     session_cookie: bytes
     cookies: Mapping[bytes, frozenset[str]]
     queries: Mapping[bytes, frozenset[str]]
+    members: Mapping[str, frozenset[str]]
     prefixes: tuple[bytes, ...]
     allowed_origins: frozenset[bytes]
     room: int
@@ -81,8 +84,12 @@ class Places:
         headers: dict[bytes, dict[bytes, frozenset[str]]] = {_AUTHORIZATION: {b"bearer": _NOBODY}}
         cookies: dict[bytes, frozenset[str]] = {}
         queries: dict[bytes, frozenset[str]] = {}
+        members: dict[str, frozenset[str]] = {}
         for issuer in settings.issuers:
             for place in issuer.transport:
+                if place.json is not None:
+                    members[place.json] = members.get(place.json, _NOBODY) | {issuer.id}
+                    continue
                 table, key = _row(place, headers, cookies, queries)
                 table[key] = table.get(key, _NOBODY) | {issuer.id}
         spelt = {
@@ -99,6 +106,7 @@ class Places:
             session_cookie=session_cookie,
             cookies=cookies,
             queries=queries,
+            members=members,
             prefixes=(
                 b"%b_" % tokens.session_prefix.encode(),
                 b"%b_" % tokens.api_prefix.encode(),
@@ -135,7 +143,7 @@ def lone(
     """
     silent = places.silent
     telling = [line for line in headers if line[0] not in silent]
-    if len(telling) != 1 or (query and places.queries):
+    if len(telling) != 1 or (query and places.queries) or places.members:
         return None
     name, line = telling[0]
     return usual(line, places.headers[name]) if name == _AUTHORIZATION else None
@@ -149,6 +157,7 @@ def find(
     path: str,
     mount: str = "",
     query: bytes = b"",
+    body: bytes = b"",
     ip: str | None = None,
 ) -> tuple[Presented | None, bool]:
     """What a request presents, None if nothing; and whether a client sent identity headers.
@@ -158,6 +167,7 @@ def find(
         method: as sent; of a WebSocket handshake anything that is not a safe method.
         path, mount: the path the client asked for, and how much of its beginning leads to the app.
         query: the raw query string; read only where an issuer's transport says so.
+        body: the request's, where `bodies.may_present` says so.
         ip: the peer's address.
     """
     roles, lies, agent, authorization = places.roles, False, None, None
@@ -202,8 +212,10 @@ def find(
     if places.queries and query:
         parameter, repeated = _parameters(places, query)
         others, fault = others + parameter, fault or repeated
-        if not legacy:
-            legacy, others = others[:1], others[1:]
+    if body:
+        others += presented_in(body, places.members)
+    if not legacy:
+        legacy, others = others[:1], others[1:]
     if not (header or ours or legacy or fault or is_foreign):
         return None, lies
 

@@ -14,7 +14,15 @@ from typing import Any, Final, Self, TypeAlias
 from migrator.core.presented import Outcome, Presented
 from migrator.core.verdicts import Passed
 from shims.answers import Asked, navigates
-from shims.credentials import IDENTITY_HEADERS, Places, clear, clear_query, find, value_of
+from shims.bodies import may_present
+from shims.credentials import (
+    IDENTITY_HEADERS,
+    Places,
+    clear,
+    clear_query,
+    find,
+    value_of,
+)
 from shims.csrf import SAFE_METHODS
 from shims.schemes import Schemes, usual
 
@@ -66,12 +74,20 @@ class EnvironReader:
             return None
         return usual(raw(line), self.schemes)
 
-    def find(self, environ: Environ, *, path: str, mount: str) -> Presented | None:
-        """What the request presents, None if nothing; path and mount as `credentials.find`."""
+    def reads_body(self, environ: Environ) -> bool:
+        """See `bodies.may_present`."""
+        kind = raw(environ.get("CONTENT_TYPE", ""))
+        method = environ["REQUEST_METHOD"]
+        return may_present(self.places.members, method=method, content_type=kind)
+
+    def find(
+        self, environ: Environ, *, path: str, mount: str, body: bytes = b""
+    ) -> Presented | None:
+        """What the request presents, None if nothing; the rest as `credentials.find`."""
         places = self.places
         lines = lines_of(environ, self.keys)
         query = environ.get("QUERY_STRING", "") if places.queries else ""
-        if not lines and not query:
+        if not lines and not query and not body:
             return None
         method = environ["REQUEST_METHOD"]
         if "HTTP_COOKIE" in environ and method not in SAFE_METHODS:
@@ -83,6 +99,7 @@ class EnvironReader:
             path=path,
             mount=mount,
             query=raw(query),
+            body=body,
             ip=environ.get("REMOTE_ADDR"),
         )
         return presented

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import Final, Self
 
+from migrator.core.errors import Refused
 from migrator.core.presented import Outcome, Presented, Route
+from migrator.core.verdicts import Reason
 from shims.bridging import REQUEST_ROOM_BYTES, Asking, Bridge, Inbound
 from shims.environ import Environ, key_of, lines_of, raw
 
@@ -42,6 +44,7 @@ class EnvironBridge:
         outcome: Outcome | None,
         path: str,
         route: Route | None,
+        body: bytes = b"",
     ) -> Asking:
         """What a crossing asks of a request."""
         return Asking(
@@ -50,6 +53,7 @@ class EnvironBridge:
             headers=lines_of(environ, self.keys),
             query=raw(environ.get("QUERY_STRING", "")),
             route=route,
+            body=body,
             presented=presented,
             outcome=outcome,
             ip=environ.get("REMOTE_ADDR"),
@@ -68,8 +72,12 @@ class EnvironBridge:
             give(environ, inbound.body)
 
 
-def take(environ: Environ) -> bytes | None:
-    """The request's body, put back for the app; None: longer than there is room for."""
+def take(environ: Environ) -> bytes:
+    """The request's body, put back for the app.
+
+    Raises:
+        Refused: it is longer than there is room for.
+    """
     stream, length = environ["wsgi.input"], environ.get("CONTENT_LENGTH", "")
     if length.isdigit():
         size = int(length)
@@ -78,10 +86,10 @@ def take(environ: Environ) -> bytes | None:
     else:
         size = 0  # PEP 3333: what does not say its length has none
     if size > REQUEST_ROOM_BYTES and length.isdigit():
-        return None
+        raise Refused(Reason.MALFORMED_REQUEST)
     body: bytes = stream.read(size) if size else b""
     if len(body) > REQUEST_ROOM_BYTES:
-        return None
+        raise Refused(Reason.MALFORMED_REQUEST)
     give(environ, body)
     return body
 

@@ -15,6 +15,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from migrator import wiring
+from migrator.core import errors
 from migrator.core.errors import Unavailable
 from migrator.core.presented import Outcome, Presented
 from migrator.core.verdicts import Admitted, Refused
@@ -23,6 +24,7 @@ from shims.answers import Answer, Answers, adds_nothing
 from shims.bridging import Bridge
 from shims.credentials import Places, route_of
 from shims.environ import IDENTITY_KEYS, EnvironReader, native, raw, text
+from shims.environ_bridging import take
 from shims.wsgi_bridging import Over
 
 if TYPE_CHECKING:
@@ -63,6 +65,7 @@ class DualAcceptMiddleware:
         resolve_subject: `(subject, realm) -> SubjectState | None`; asked on a memory miss whether
             the subject is active and what it may do now.
         gate: what is asked instead of the process's own gate.
+        answers: how refusals are worded instead of as the settings say.
     """
 
     def __init__(
@@ -72,13 +75,14 @@ class DualAcceptMiddleware:
         *,
         resolve_subject: wiring.Resolver | None = None,
         gate: Asks | None = None,
+        answers: Answers | None = None,
     ) -> None:
         self.app = app
         settings = wiring.settings_of(settings)
         if gate is None:
             gate = wiring.gate(settings, resolve_subject=resolve_subject)
         places = Places.of(settings)
-        self._answers = Answers.of(settings)
+        self._answers = Answers.of(settings) if answers is None else answers
         self._gate: Asks = gate
         self._reader = EnvironReader.of(places)
         flow = wiring.blocking_bridge(settings)
@@ -104,10 +108,14 @@ class DualAcceptMiddleware:
 
         mount = environ.get("SCRIPT_NAME", "")
         path, mount = text(mount + environ.get("PATH_INFO", "")), text(mount)
-        presented = self._reader.find(environ, path=path, mount=mount)
+        try:
+            body = take(environ) if self._reader.reads_body(environ) else b""
+        except errors.Refused as refused:
+            return _answer(self._answers.refuse(refused.reason), environ, start_response)
+        presented = self._reader.find(environ, path=path, mount=mount, body=body)
         if presented is None:
             environ[PRINCIPAL] = None
-            return self._onward(environ, start_response, path, mount)
+            return self._onward(environ, start_response, path, mount, body)
 
         outcome = gate.peek(presented) if remembered is None else Outcome(remembered, "header")
         if outcome is None:
@@ -134,7 +142,7 @@ class DualAcceptMiddleware:
         if not adds_nothing(outcome):
             start_response = self._amending(environ, presented, outcome, start_response)
             self._reader.hide(environ, outcome)
-        return self._onward(environ, start_response, path, mount, presented, outcome)
+        return self._onward(environ, start_response, path, mount, body, presented, outcome)
 
     def _onward(
         self,
@@ -142,6 +150,7 @@ class DualAcceptMiddleware:
         start_response: StartResponse,
         path: str,
         mount: str,
+        body: bytes,
         presented: Presented | None = None,
         outcome: Outcome | None = None,
     ) -> Iterable[bytes]:
@@ -150,7 +159,7 @@ class DualAcceptMiddleware:
             return self.app(environ, start_response)
         route = route_of(self._reader.places, path, mount)
         asking = self._over.asking(
-            environ, presented=presented, outcome=outcome, path=path, route=route
+            environ, presented=presented, outcome=outcome, path=path, route=route, body=body
         )
         return self._over.take(self.app, environ, start_response, asking)
 

@@ -44,10 +44,11 @@ class Over:
         outcome: Outcome | None,
         path: str,
         route: Route | None,
+        body: bytes,
     ) -> Asking:
         """What a crossing asks of a request."""
         return self._bridge.asking(
-            environ, presented=presented, outcome=outcome, path=path, route=route
+            environ, presented=presented, outcome=outcome, path=path, route=route, body=body
         )
 
     def take(
@@ -61,7 +62,7 @@ class Over:
         crossing = Crossing(self._bridge.bridge, asking)
         back = _Back(crossing, start_response)
         try:
-            body = take(environ) if crossing.reads else None
+            body = take(environ) if crossing.reads else b""
             self._bridge.write(environ, run(crossing.enter(body)))
             return back.answer(app(environ, back.start_response))
         except Refused as refused:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar, dataclass_transfo
 if TYPE_CHECKING:
     from migrator.core.verdicts import Reason, Verdict
 
-Place: TypeAlias = Literal["header", "cookie", "query"]
+Place: TypeAlias = Literal["header", "cookie", "query", "body"]
 Route: TypeAlias = Literal["login", "refresh", "logout", "public"]
 
 _T = TypeVar("_T")
@@ -66,7 +66,8 @@ class Presented:
         header: the explicit one. It decides, and never falls back to another.
         session_cookie: our cookie's value, where it is sent.
         session_copies: its other values, where a copy on another domain or path is sent too.
-        legacy: a legacy token's place that is not a header: an issuer's cookie or query parameter.
+        legacy: a legacy token's place that is not a header: a cookie, query parameter or member of
+            a JSON body.
         legacy_copies: other values of the very cookie that `legacy` is.
         others: further such places. They never decide, but the app may read them.
         sent: what of the cookies the answer has to care for; None: nothing.

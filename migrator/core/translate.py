@@ -90,7 +90,11 @@ def _kept(
     payload: Mapping[str, object], names: tuple[str, ...], issuer: Issuer
 ) -> dict[str, object]:
     """The claims that are echoed; "*" is every one about the login that can be stored."""
-    found = {name: value for name in names if (value := facts.claim(payload, name)) is not None}
+    found = {
+        name: value
+        for name in names
+        if name != ALL and (value := facts.claim(payload, name)) is not None
+    }
     if ALL in names:
         purpose = {*issuer.require, *(issuer.refresh or {})}
         found |= {

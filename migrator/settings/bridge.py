@@ -7,7 +7,7 @@ is not given; anything given wins.
 from collections.abc import Mapping
 from dataclasses import field
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 from pydantic.dataclasses import dataclass
@@ -38,6 +38,8 @@ class Bridge:
         constants, refresh_constants: claims besides those of the session and of the purpose rules.
         mirrors, refresh_mirrors: claim → cookie of the request whose value it repeats.
         expiring: claim → its value once the first access lifetime after the login is over.
+        claims: which claims of a login its JWTs go on to have: all, or those of the issuer's
+            `claims.keep`. What is kept is as old as the login or its last refresh.
         integer_subject: whether subjects are numbers in the JWTs; as the issuer's unless given.
         echoes: routes that answer with the credential they were given, where a proxy or the app
             compresses answers; elsewhere an echo is found without being named.
@@ -57,6 +59,7 @@ class Bridge:
     mirrors: Mapping[str, HeaderName] = field(default_factory=dict)
     refresh_mirrors: Mapping[str, HeaderName] = field(default_factory=dict)
     expiring: Mapping[str, object] = field(default_factory=dict)
+    claims: Literal["all", "kept"] = "all"
     integer_subject: bool | None = None
     echoes: tuple[PathPattern, ...] = ()
     probes: tuple[Link, ...] = ()

@@ -47,7 +47,7 @@ class Key:
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class Transport:
-    """Where an issuer's credential is presented: a header, a cookie or a query parameter.
+    """Where an issuer's credential is presented: a header, cookie, query parameter or JSON member.
 
     `scheme` is what stands before the token in the header; None: the header is the token.
     """
@@ -56,12 +56,14 @@ class Transport:
     scheme: OptionalText = None
     cookie: HeaderName | None = None
     query: Text | None = None
+    json: Text | None = None
 
     def __post_init__(self) -> None:
         """Exactly one place."""
-        if sum(place is not None for place in (self.header, self.cookie, self.query)) != 1:
+        places = (self.header, self.cookie, self.query, self.json)
+        if sum(place is not None for place in places) != 1:
             raise PydanticCustomError(
-                "settings.bad-transport", "a transport is one of header, cookie and query"
+                "settings.bad-transport", "a transport is one of header, cookie, query and json"
             )
         if self.scheme is not None and self.header is None:
             raise PydanticCustomError("settings.bad-transport", "only a header has a scheme")

@@ -98,10 +98,7 @@ class _Shim(DualAcceptMiddleware):
     def __init__(
         self, app: Flask, settings: Settings, answers: Worded, *, resolve: wiring.Resolver | None
     ) -> None:
-        super().__init__(app.wsgi_app, settings, resolve_subject=resolve)
-        self._answers = answers
-        if self._over is not None:
-            self._over._answers = answers  # noqa: SLF001 - the bridge refuses in the same words
+        super().__init__(app.wsgi_app, settings, resolve_subject=resolve, answers=answers)
         self._flask, self._settings = app, settings
         self._beginning = threading.Lock()
         self._has_begun = False

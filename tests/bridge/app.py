@@ -60,6 +60,7 @@ class LegacyApp:
             "/slide": self.slide,
             "/file-link": self.file_link,
             "/large": self.large,
+            "/in-body": self.in_body,
         }
         try:
             return routes[asked.path](asked)
@@ -108,6 +109,10 @@ class LegacyApp:
     def slide(self, asked: Asked) -> Answer:
         user = self.read(asked.bearer, "access")["sub"]
         return said(200, {}, ("Authorization", f"Bearer {self.pair(user)['access']}"))
+
+    def in_body(self, asked: Asked) -> Answer:
+        user = self.read(asked.json()["access_token"], "access")["sub"]
+        return said(200, {"sub": user, "note": asked.json()["note"]})
 
     def file_link(self, asked: Asked) -> Answer:
         jwt.decode(asked.bearer, SECRET, algorithms=["HS256"])

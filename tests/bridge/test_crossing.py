@@ -10,7 +10,7 @@ import jwt
 import pytest
 
 from tests.bridge.conftest import Deployment
-from tests.rig import SECRET, sign, sign_refresh
+from tests.rig import ISSUER, SECRET, sign, sign_refresh
 
 Deploy = Callable[..., Deployment]
 PHASES = ("observe", "swap", "drain", "cutover")
@@ -296,3 +296,28 @@ def test_a_client_that_nobody_can_update_lives_through_every_phase(deploy: Deplo
             held["access"] = sign("ada", lasts_s=-60, claims={"token_type": "access"})
     assert logins == 0
     assert held["access"].startswith("sess_")
+
+
+def test_a_token_in_a_json_body_is_a_credential_where_a_transport_says_so(deploy: Deploy) -> None:
+    places = [{"json": "access_token"}, {"header": "Authorization", "scheme": "Bearer"}]
+    there = deploy("swap", issuers=[{**ISSUER, "transport": places}])
+    legacy = sign("ada", claims={"token_type": "access"})
+    answer = there.ask("POST", "/in-body", json={"access_token": legacy, "note": "é"})
+    assert answer.json() == {"sub": "ada", "note": "é"}
+    token = answer.headers["session-token"]
+    answer = there.ask("POST", "/in-body", json={"note": "é", "access_token": token})
+    assert answer.json() == {"sub": "ada", "note": "é"}
+    assert token.encode() not in there.app.seen[-1].body
+    there.rig.execute("UPDATE migrator.sessions SET revoked_at = now()")
+    there.move("swap")
+    before = len(there.app.seen)
+    for refused in (legacy, token):
+        answer = there.ask("POST", "/in-body", json={"access_token": refused, "note": ""})
+        assert (answer.status_code, answer.json()["reason"]) == (401, "revoked")
+    twice = f'{{"access_token": "{refused}", "access_token": "{sign("ada")}"}}'
+    answer = there.ask(
+        "POST", "/in-body", content=twice, headers={"Content-Type": "application/json"}
+    )
+    assert answer.status_code == 401
+    assert there.ask("POST", "/in-body", json={"pad": "x" * 70_000}).status_code == 400
+    assert len(there.app.seen) == before
