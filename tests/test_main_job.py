@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from migrator import wiring
+from migrator import prepared, wiring
 from migrator.cli.demo.servers import Postgres
 from migrator.control.schema import upgrade
 from migrator.core.app import Sessions
@@ -333,5 +333,5 @@ def test_one_issuer_that_does_not_rotate_keeps_its_realm_from_being_carried_on()
         issuer["realm"] = "users"
     alone = rig.settings(issuers=[{**rotating, "issuer": "one"}])
     both = rig.settings(issuers=[{**rotating, "issuer": "one"}, {**other, "issuer": "two"}])
-    assert wiring.rolling_of(alone) == {"users": timedelta(days=2)}
-    assert wiring.rolling_of(both) == {}
+    assert prepared.rolling_of(alone) == {"users": timedelta(days=2)}
+    assert prepared.rolling_of(both) == {}

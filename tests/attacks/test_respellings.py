@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from migrator import wiring
+from migrator import prepared
 from migrator.core.legacy import FOREIGN
 from migrator.core.lookalike import resembles_jwt
 from shims.credentials import Places, find
@@ -37,7 +37,7 @@ SETTINGS = Rig("postgresql://nobody@localhost/none").settings(
     ]
 )
 PLACES = Places.of(SETTINGS)
-VERIFIER = wiring.verifier_of(SETTINGS)
+VERIFIER = prepared.verifier_of(SETTINGS)
 
 # What stands before the token: other schemes, doubled ones, and words that hide it.
 BEFORE = {

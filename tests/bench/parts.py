@@ -10,7 +10,7 @@ from functools import partial
 from itertools import cycle
 from typing import Any, TypeVar
 
-from migrator import wiring
+from migrator import prepared
 from migrator.core import tokens
 from migrator.core.clock import DatabaseClock
 from migrator.core.flow import Flow, Node
@@ -60,8 +60,8 @@ def node(*, phase: Phase = Phase.SWAP, remembers: bool = False) -> Node:
 def flow(kind: type[_F], settings: Settings, *, store: Store, cache: Cache, node: Node) -> _F:
     """A gate of either colour over these parts, joined as wiring does."""
     return kind(
-        terms=wiring.terms_of(settings),
-        verifier=wiring.verifier_of(settings),
+        terms=prepared.terms_of(settings),
+        verifier=prepared.verifier_of(settings),
         store=store,
         cache=cache,
         node=node,

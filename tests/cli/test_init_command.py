@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 
-from migrator import wiring
+from migrator import prepared
 from migrator.cli import main
 from migrator.core.claims import Claims
 from migrator.core.presets import PRESETS
@@ -113,7 +113,7 @@ def test_a_sample_fills_in_what_it_tells_and_then_verifies(init: Init) -> None:
     assert issuer.lifetime is not None
     assert issuer.lifetime.total_seconds() == 900
     assert issuer.purpose.require == {"token_type": "access"}
-    verifier = wiring.verifier_of(settings)
+    verifier = prepared.verifier_of(settings)
     owner = verifier.whose(presented.encode())
     held = verifier.verify(
         presented.encode(),

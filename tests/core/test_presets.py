@@ -11,7 +11,7 @@ from typing import Any
 import jwt
 import pytest
 
-from migrator import wiring
+from migrator import prepared
 from migrator.core.claims import Claims, Purpose
 from migrator.core.legacy import Legacy, Verifier
 from migrator.core.presets import PRESETS, Preset, recognise
@@ -47,7 +47,7 @@ def verifier_for(name: str, *keys: str, **given: Any) -> Verifier:
     """What `preset = name` verifies, and a key."""
     issuer = {"id": "a1", "preset": name, "keys": list(keys), **given}
     tables = {"database": {"url": "postgresql+psycopg://u@h/d"}, "issuers": [issuer]}
-    return wiring.verifier_of(Settings.build(tables, environ={}))
+    return prepared.verifier_of(Settings.build(tables, environ={}))
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from migrator import wiring
+from migrator import prepared
 from migrator.core.claims import Claims, Purpose
 from migrator.core.legacy import Legacy
 from tests.faults.nodes import Answer, Node, fleet, nodes
@@ -89,7 +89,7 @@ def test_p1_a_crowd_with_one_unseen_legacy_token_gets_one_session(
 
 def backfill(rig: Rig, legacy: bytes, purpose: Purpose) -> uuid.UUID:
     """What a backfill leaves of a ledger's row: a session without a token yet."""
-    verifier = wiring.verifier_of(rig.settings())
+    verifier = prepared.verifier_of(rig.settings())
     now = rig.execute("SELECT now()")[0][0]
     owner = verifier.whose(legacy, allowed=None, path="")
     assert isinstance(owner, Legacy)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from migrator import wiring
+from migrator import prepared
 from migrator.core.clock import DatabaseClock
 from migrator.core.flow import Node, run
 from migrator.core.gate import Gate
@@ -33,7 +33,7 @@ from tests.rig import Rig, sign
 from tests.schedules.interleave import Tried, Work, every_schedule, pause, step_through
 
 SETTINGS = Rig("postgresql://nowhere").settings()
-TERMS, VERIFIER = wiring.terms_of(SETTINGS), wiring.verifier_of(SETTINGS)
+TERMS, VERIFIER = prepared.terms_of(SETTINGS), prepared.verifier_of(SETTINGS)
 NOW = datetime.now(UTC)
 TICK = 10**9
 ISSUERS = frozenset({"a1"})

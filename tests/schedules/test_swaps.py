@@ -20,7 +20,7 @@ import psycopg
 import pytest
 from sqlalchemy import create_engine, event
 
-from migrator import wiring
+from migrator import prepared
 from migrator.control import cutoffs
 from migrator.control.cutoff_rows import Place
 from migrator.control.endings import Audit
@@ -122,7 +122,7 @@ class Stage:
         self.rig.move("drain")
         self.rig.execute(_GATE)
         settings = self.rig.settings()
-        self.verifier, self.terms = wiring.verifier_of(settings), wiring.terms_of(settings)
+        self.verifier, self.terms = prepared.verifier_of(settings), prepared.terms_of(settings)
         self.conductor, self.swapper, self.revoker = (
             psycopg.connect(**conninfo(url), autocommit=True, prepare_threshold=1)
             for _ in range(3)
