@@ -58,6 +58,17 @@ def test_what_changes_something_needs_the_double_submit(browser: FlaskClient) ->
     assert change(browser, f"/notes/{notes[0]['id']}", "DELETE").status_code == 204
 
 
+def test_refreshing_needs_its_own_double_submit(browser: FlaskClient) -> None:
+    sign_in(browser, "bob")
+    browser.get("/me")
+    answer = change(browser, "/refresh", csrf=None)
+    assert said(answer) == (401, {"msg": "Missing CSRF token"})
+    csrf = value(browser, "csrf_refresh_token")
+    assert said(change(browser, "/refresh", csrf=csrf)) == (200, {"msg": "refreshed"})
+    assert browser.get("/me").get_json()["name"] == "bob"
+    assert change(browser, "/notes", json={"text": "rice"}).status_code == 201
+
+
 def test_a_forged_token_is_unprocessable(browser: FlaskClient) -> None:
     secret = "the secret of somebody else entirely"
     payload = {"sub": "1", "type": "access", "jti": "x", "exp": int(time.time()) + 600}

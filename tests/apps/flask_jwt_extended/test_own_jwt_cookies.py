@@ -54,14 +54,3 @@ def test_an_expired_token_is_told_so_and_refreshed(browser: FlaskClient) -> None
     csrf = value(browser, "csrf_refresh_token")
     assert change(browser, "/refresh", csrf=csrf).status_code == 200
     assert browser.get("/me").get_json()["name"] == "bob"
-
-
-def test_refreshing_needs_its_own_double_submit(browser: FlaskClient) -> None:
-    sign_in(browser, "bob")
-    browser.get("/me")
-    answer = change(browser, "/refresh", csrf=None)
-    assert said(answer) == (401, {"msg": "Missing CSRF token"})
-    csrf = value(browser, "csrf_refresh_token")
-    assert said(change(browser, "/refresh", csrf=csrf)) == (200, {"msg": "refreshed"})
-    assert browser.get("/me").get_json()["name"] == "bob"
-    assert change(browser, "/notes", json={"text": "rice"}).status_code == 201
