@@ -15,7 +15,9 @@ from django.http import HttpRequest, StreamingHttpResponse
 from django.http.request import RawPostDataException
 from django.http.response import HttpResponseBase
 
+from migrator.core.errors import Refused
 from migrator.core.presented import Outcome, Presented
+from migrator.core.verdicts import Reason
 from shims.bridging import REQUEST_ROOM_BYTES, Bridge, Crossing, Inbound
 from shims.credentials import route_of
 from shims.django.responses import lines_of, rewrite
@@ -34,13 +36,18 @@ class Over:
         self._environs = EnvironBridge.of(bridge)
 
     def crossing(
-        self, request: HttpRequest, presented: Presented | None, outcome: Outcome | None
+        self,
+        request: HttpRequest,
+        presented: Presented | None,
+        outcome: Outcome | None,
+        body: bytes,
     ) -> Crossing:
-        """One request's crossing."""
+        """One request's crossing; `body` as it was looked into for a credential."""
         asking = self._environs.asking(
             request.META,
             presented=presented,
             outcome=outcome,
+            body=body,
             path=request.path,
             route=route_of(self._bridge.places, request.path, mount_of(request)),
         )
@@ -52,7 +59,7 @@ class Over:
         Raises:
             Refused, Unavailable: see `Crossing.enter`.
         """
-        inbound = await crossing.enter(_body(request) if crossing.reads else None)
+        inbound = await crossing.enter(body_of(request) if crossing.reads else b"")
         self._environs.write(request.META, inbound)
         if inbound.body is not None:
             _give(request, inbound.body)
@@ -112,16 +119,22 @@ def set_scope(request: HttpRequest, **changes: object) -> None:
         cast("Any", request).scope = {**scope, **changes}
 
 
-def _body(request: HttpRequest) -> bytes | None:
-    """The request's body; None: longer than there is room for, or somebody has consumed it."""
+def body_of(request: HttpRequest) -> bytes:
+    """The request's body; views read it as if nobody had.
+
+    Raises:
+        Refused: it is longer than there is room for, or somebody in front has consumed it.
+    """
     length = request.META.get("CONTENT_LENGTH") or "0"
     if length.isdigit() and int(length) > REQUEST_ROOM_BYTES:
-        return None
+        raise Refused(Reason.MALFORMED_REQUEST)
     try:
         body = request.body
-    except (RequestDataTooBig, RawPostDataException):
-        return None
-    return body if len(body) <= REQUEST_ROOM_BYTES else None
+    except (RequestDataTooBig, RawPostDataException) as error:
+        raise Refused(Reason.MALFORMED_REQUEST) from error
+    if len(body) > REQUEST_ROOM_BYTES:
+        raise Refused(Reason.MALFORMED_REQUEST)
+    return body
 
 
 def _give(request: HttpRequest, body: bytes) -> None:

@@ -28,7 +28,7 @@ from shims.answers import Answers, adds_nothing
 from shims.bridging import Bridge
 from shims.credentials import Places, clean, clear
 from shims.django.configuration import Configuration, configuration
-from shims.django.crossing import Over, mount_of, recompute, set_scope
+from shims.django.crossing import Over, body_of, mount_of, recompute, set_scope
 from shims.django.responses import lines_of, response_of, rewrite
 from shims.django.users import attach
 from shims.environ import IDENTITY_KEYS, EnvironReader, hidden, raw
@@ -79,12 +79,12 @@ class DualAcceptMiddleware:
         """Answer a request, or hand it on with its principal."""
         if self._is_async:
             return self.__acall__(request)
-        presented, outcome = self._begin(request)
-        if presented is not None and outcome is None:
-            try:
+        try:
+            presented, outcome = self._begin(request)
+            if presented is not None and outcome is None:
                 outcome = self._gate.admit(presented)
-            except Unavailable as error:
-                return self._answer(error, request)
+        except (Unavailable, RefusedError) as error:
+            return self._answer(error, request)
         refusal = self._enter(request, presented, outcome)
         if refusal is not None:
             return refusal
@@ -93,12 +93,12 @@ class DualAcceptMiddleware:
 
     async def __acall__(self, request: HttpRequest) -> HttpResponseBase:
         """The same, under ASGI."""
-        presented, outcome = self._begin(request)
-        if presented is not None and outcome is None:
-            try:
+        try:
+            presented, outcome = self._begin(request)
+            if presented is not None and outcome is None:
                 outcome = await self._gate.admit(presented)
-            except Unavailable as error:
-                return self._answer(error, request)
+        except (Unavailable, RefusedError) as error:
+            return self._answer(error, request)
         refusal = self._enter(request, presented, outcome)
         if refusal is not None:
             return refusal
@@ -128,7 +128,8 @@ class DualAcceptMiddleware:
         if self._over is None:
             response = self.get_response(request)
             return response
-        crossing = self._over.crossing(request, presented, outcome)
+        body = self._body(request)
+        crossing = self._over.crossing(request, presented, outcome, body)
         try:
             run(self._over.enter(crossing, request))
             response = self.get_response(request)
@@ -145,7 +146,8 @@ class DualAcceptMiddleware:
         if self._over is None:
             response = await self.get_response(request)
             return response
-        crossing = self._over.crossing(request, presented, outcome)
+        body = self._body(request)
+        crossing = self._over.crossing(request, presented, outcome, body)
         try:
             await self._over.enter(crossing, request)
             response = await self.get_response(request)
@@ -164,10 +166,16 @@ class DualAcceptMiddleware:
         outcome = None if remembered is None else Outcome(remembered, "header")
         if outcome is not None and adds_nothing(outcome):
             return None, outcome
-        presented = reader.find(environ, path=request.path, mount=mount_of(request))
+        presented = reader.find(
+            environ, path=request.path, mount=mount_of(request), body=self._body(request)
+        )
         if presented is None:
             return None, None
         return presented, outcome or gate.peek(presented)
+
+    def _body(self, request: HttpRequest) -> bytes:
+        """The request's body, where it may present a credential; Django keeps what it has read."""
+        return body_of(request) if self._reader.reads_body(request.META) else b""
 
     def _enter(
         self, request: HttpRequest, presented: Presented | None, outcome: Outcome | None

@@ -77,6 +77,7 @@ def _said(request: Any, user: Any) -> dict[str, object]:
         "cookies": request.COOKIES,
         "query": request.META["QUERY_STRING"],
         "args": dict(request.GET.items()),
+        "body": request.body.decode(),
         "scope": str(scope.get("headers", "")) + str(scope.get("query_string", "")),
     }
 

@@ -34,6 +34,7 @@ def everywhere(settings: Callable[..., Settings]) -> Settings:
         {"header": "X-Token"},
         {"cookie": "access_token"},
         {"query": "token"},
+        {"json": "token"},
         routes={"login": ["/login"]},
     )
 
@@ -321,6 +322,17 @@ def test_bearer_needs_no_csrf_token_and_a_cookie_still_does(
 def test_two_authorization_lines_are_a_fault(ask: Ask, script: Gate) -> None:
     ask("/", {"Authorization": "Bearer a, Bearer b"})
     assert script.asked[0].fault is Reason.REPEATED_CREDENTIAL
+
+
+def test_credential_in_a_json_body_is_found_and_the_view_still_reads_it(
+    ask: Ask, script: Gate, ada: Principal
+) -> None:
+    _script(script, Admitted(ada), "body")
+    sent = {"data": '{"token": "jwt"}', "content_type": "application/json"}
+    said = ask("/", method="POST", **sent).json()
+    assert (said["user"], said["body"]) == ("ada", sent["data"])
+    too_long = {**sent, "data": "x" * 70_000}
+    assert ask("/", method="POST", **too_long).status_code == 400
 
 
 # ---- REST framework ----------------------------------------------------------------------------
