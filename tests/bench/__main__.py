@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager
 
 from migrator.cli.demo.servers import embedded_postgres, embedded_redis
 from migrator.control import schema
-from tests.bench import in_process, over_postgres, over_redis, report, swapping
+from tests.bench import bridged, in_process, over_postgres, over_redis, report, swapping
 from tests.bench.database import Database
 from tests.bench.timing import LONG, QUICK, Figure, Group, Plan, measure
 
@@ -24,6 +24,7 @@ NAMES = (
     "jwt",
     "asgi",
     "wsgi",
+    "bridge",
     "redis",
     "redis-async",
     "postgres",
@@ -74,6 +75,7 @@ def _groups() -> Iterator[tuple[str, str, Iterator[Group]]]:
 def _all(url: str, redis_url: str, runner: asyncio.Runner, stack: ExitStack) -> Iterator[Group]:
     # One after the other: what is opened for later groups does not disturb the first.
     yield from in_process.groups()
+    yield from bridged.groups()
     yield from over_redis.groups(redis_url, runner, stack)
     database = Database(url, runner, stack)
     yield from over_postgres.groups(database)

@@ -31,16 +31,17 @@ def groups() -> Iterator[Group]:
     """The groups that need no server."""
     settings = parts.settings()
     logins = parts.logins(KNOWN)
-    gate = _remembering(Gate, settings, logins, blocks=True)
+    gate = remembering(Gate, settings, logins, blocks=True)
     yield _memory(settings, gate, logins)
     yield _jwt(settings, gate, logins)
-    yield _asgi(settings, _remembering(AsyncGate, settings, logins, blocks=False), logins)
+    yield _asgi(settings, remembering(AsyncGate, settings, logins, blocks=False), logins)
     yield _wsgi(settings, gate, logins)
 
 
-def _remembering(
+def remembering(
     kind: Any, settings: Settings, logins: Sequence[parts.Login], *, blocks: bool
 ) -> Any:
+    """A gate of `kind` whose memory has every login."""
     node = parts.node(remembers=True)
     for login in logins:
         session, digest = login.found.session, login.found.digest

@@ -15,6 +15,7 @@ CASES = {
     "jwt": 4,
     "asgi": 5,
     "wsgi": 5,
+    "bridge": 3,
     "redis": 3,
     "redis-async": 3,
     "postgres": 4,
