@@ -3,7 +3,7 @@
 #   make demo                    the whole migration, for real, in under a minute
 #   make demo ARGS=--skip-drain  the same done wrong, to see users logged out
 #   make test                    everything that needs pip wheels only
-#   make test-system             what needs distribution packages
+#   make test-system             what needs nginx, Caddy, Chromium and Node, installed by root
 #   make check                   lint, format, types, layers
 #   make bench / make full       measurements; the long figures (hours)
 
@@ -43,7 +43,8 @@ run_marked = $(PYTEST) -m '$(1)' $(ARGS) || \
   { status=$$?; test $$status -eq 5 && echo '0 passed, 0 failed: no test is marked $(1) yet' || exit $$status; }
 
 test-system: venv
-	@$(call run_marked,system)
+	@tests/system/packages.sh
+	$(PYTEST) -n $(WORKERS) --dist loadgroup -m system $(ARGS)
 
 full: venv
 	@$(call run_marked,full)

@@ -34,6 +34,7 @@ WALK = (
     "01-install-and-observe",
     "10-swap",
     "50-clients",
+    "55-behind-a-proxy",
     "56-serve",
     "36-key-leak",
     "20-drain",

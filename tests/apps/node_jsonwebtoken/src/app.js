@@ -95,7 +95,7 @@ function createApp(config) {
   app.post('/api/auth/refresh', (req, res) => {
     const claims = tokens.readRefresh(inCookies ? req.cookies.refresh_token : req.body.refreshToken);
     const user = claims && store.user(claims.userId);
-    if (!user) throw new ApiError(401, 'invalid_refresh_token', 'Log in again');
+    if (!user) throw unauthorized();
     const accessToken = tokens.access(user);
     if (!inCookies) {
       res.json({ accessToken, tokenType: 'Bearer' });

@@ -7,7 +7,7 @@ const ALGORITHM = 'HS256';
 
 /** Signs and verifies this API's tokens. Refresh tokens can be taken back, access tokens cannot. */
 class Tokens {
-  #refreshes = new Map(); // jti -> user id
+  #takenBack = new Set(); // jti
 
   constructor(config) {
     this.config = config;
@@ -17,17 +17,19 @@ class Tokens {
     return jwt.sign(
       { userId: user.id, email: user.email, role: user.role },
       this.config.accessSecret,
-      { algorithm: ALGORITHM, expiresIn: this.config.accessSeconds },
+      {
+        algorithm: ALGORITHM,
+        expiresIn: this.config.accessSeconds,
+        jwtid: crypto.randomUUID(),
+      },
     );
   }
 
   refresh(user) {
-    const jti = crypto.randomUUID();
-    this.#refreshes.set(jti, user.id);
     return jwt.sign({ userId: user.id }, this.config.refreshSecret, {
       algorithm: ALGORITHM,
       expiresIn: this.config.refreshSeconds,
-      jwtid: jti,
+      jwtid: crypto.randomUUID(),
     });
   }
 
@@ -40,7 +42,7 @@ class Tokens {
   readRefresh(token) {
     try {
       const claims = jwt.verify(token, this.config.refreshSecret, { algorithms: [ALGORITHM] });
-      return this.#refreshes.get(claims.jti) === claims.userId ? claims : null;
+      return this.#takenBack.has(claims.jti) ? null : claims;
     } catch {
       return null;
     }
@@ -48,7 +50,7 @@ class Tokens {
 
   takeBack(token) {
     const claims = this.readRefresh(token);
-    if (claims) this.#refreshes.delete(claims.jti);
+    if (claims) this.#takenBack.add(claims.jti);
   }
 }
 
