@@ -63,7 +63,7 @@ def test_a_jwt_is_active_and_asking_about_it_makes_nothing_of_it(serve: Serve) -
     [
         "sess_" + "0" * 49,
         "an-api-key",
-        str(uuid.uuid4()),
+        "7b8c0b52-58a3-4f2c-9a0e-0d9d7f9b9d11",
         sign("ann", lasts_s=-60),
         sign("ann", kind="refresh"),
         sign("ann")[:-4] + "AAAA",
