@@ -199,6 +199,7 @@ class Inward:
             "refresh" if refresh else "access",
             carried.scopes,
             cookies,
+            marked=not (refresh and carried.goes_back),
         )
         self.shown.append(jwt)
         return jwt

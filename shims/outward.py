@@ -102,11 +102,10 @@ class Outward:
         if not found:
             return swaps
         flow = self._bridge.flow
-        if self._in.carried is not None and self._asking.route != "login":
-            renewed = await flow.renewed(
-                self._in.carried, found, refreshes=self._asking.route == "refresh"
-            )
-            swaps |= dict.fromkeys(renewed, self._in.carried.token)
+        carried = self._in.carried
+        if carried is not None and self._asking.route != "login" and not carried.goes_back:
+            renewed = await flow.renewed(carried, found, refreshes=self._asking.route == "refresh")
+            swaps |= dict.fromkeys(renewed, carried.token)
             found = [jwt for jwt in found if jwt not in renewed]
         issued, made = await flow.issued(found, self._to()) if found else ({}, None)
         return swaps if made is None else swaps | dict.fromkeys(issued, made)

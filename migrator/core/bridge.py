@@ -131,6 +131,7 @@ class Minter:
         scopes: frozenset[str],
         cookies: Mapping[str, str],
         now: datetime,
+        marked: bool = True,
     ) -> bytes:
         """The JWT by which the app knows `session`.
 
@@ -142,6 +143,8 @@ class Minter:
             scopes: what its subject may do now.
             cookies: those of the request, for claims that mirror one.
             now: by the database's clock.
+            marked: whether it bears the mark. Libraries copy claims that they do not know from a
+                refresh token to what they issue for it, and what is marked nobody can present.
         """
         mirrored = {
             claim: cookies[name]
@@ -149,7 +152,7 @@ class Minter:
             if name in cookies
         }
         if purpose == "refresh":
-            return self._minted(session, purpose, scopes, mirrored, now)
+            return self._minted(session, purpose, scopes, mirrored, now, marked=marked)
         key = (session.id, *mirrored.values())
         kept = self._kept.get(key)
         if (
@@ -184,6 +187,8 @@ class Minter:
         scopes: frozenset[str],
         mirrored: Mapping[str, str],
         now: datetime,
+        *,
+        marked: bool = True,
     ) -> bytes:
         shape, style = self.shape, self.shape.styles[purpose]
         payload = dict(style.constants)
@@ -210,7 +215,7 @@ class Minter:
         payload.setdefault("iat", int(session.created_at.timestamp()))
         until = min(now + shape.lifetime, session.expires_at or now + shape.lifetime)
         payload["exp"] = int(until.timestamp())
-        return _signed(style.signer, shape.typ, payload)
+        return _signed(style.signer, shape.typ, payload, head=_HEAD if marked else b"{")
 
 
 def _jti(session: Session, purpose: Purpose) -> object:
@@ -240,7 +245,9 @@ def _put(payload: dict[str, object], name: str, value: object) -> None:
     payload[head] = nested
 
 
-def _signed(signer: Signer, typ: str | None, payload: Mapping[str, object]) -> bytes:
+def _signed(
+    signer: Signer, typ: str | None, payload: Mapping[str, object], *, head: bytes
+) -> bytes:
     header: dict[str, object] = {"alg": signer.alg}
     if typ is not None:
         header["typ"] = typ
@@ -249,7 +256,7 @@ def _signed(signer: Signer, typ: str | None, payload: Mapping[str, object]) -> b
     body = json.dumps(payload, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
     signing_input = b"%b.%b" % (
         _encoded(json.dumps(header, separators=(",", ":")).encode()),
-        _encoded(_HEAD + body[1:]),  # never empty: there is always an exp
+        _encoded(head + body[1:]),  # never empty: there is always an exp
     )
     signature = _ALGORITHMS[signer.alg].sign(signing_input, signer.material)
     return b"%b.%b" % (signing_input, _encoded(signature))

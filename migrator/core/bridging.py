@@ -7,7 +7,7 @@ read and an answer rewritten is the shims' (shims/bridging.py); this file decide
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from migrator.core import tokens, verdicts
@@ -36,11 +36,17 @@ _UNAUTHORIZED = 401
 
 @dataclass(frozen=True, slots=True)
 class Carried:
-    """A session as it crosses: the client holds `token`, the app is shown a JWT."""
+    """A session as it crosses: the client holds `token`, the app is shown a JWT.
+
+    Args:
+        goes_back: its client is to have the app's own JWTs again: where the phase leaves issuing to
+            the app, the shim may be about to go.
+    """
 
     token: bytes
     session: Session
     scopes: frozenset[str]
+    goes_back: bool = False
 
     def __repr__(self) -> str:
         return f"Carried({self.session.id})"
@@ -71,17 +77,21 @@ class Bridging(Issuing):
         purpose: Purpose,
         scopes: frozenset[str],
         cookies: Mapping[str, str],
+        *,
+        marked: bool = True,
     ) -> bytes:
         """The JWT by which the app knows `session`, see `Minter.mint`."""
         return self.minter.mint(
-            session, purpose, scopes=scopes, cookies=cookies, now=await self.now()
+            session, purpose, scopes=scopes, cookies=cookies, now=await self.now(), marked=marked
         )
 
     async def refresh(self, presented: bytes) -> Carried | None:
         """What a credential at the refresh route becomes; None: the app answers as it always did.
 
         A session token is carried on and never rotated, for any number of racing tabs; a legacy
-        refresh token that verified becomes a session, where the phase says so.
+        refresh token that verified becomes a session, where the phase says so. Where it leaves
+        issuing to the app, the holder of a session gets the app's JWTs again, and the session
+        lives on beside them: so the shim can be taken out with nobody logged out.
 
         Raises:
             Refused: it must not be answered, by the app least of all.
@@ -90,9 +100,11 @@ class Bridging(Issuing):
         if is_marked(presented):
             self.refuse(Reason.BRIDGE_TOKEN)
             raise Refused(Reason.BRIDGE_TOKEN)
-        if not self.is_ours(presented) and isinstance(
-            self.verifier.whose(presented, allowed=None, path=""), Foreign
-        ):
+        if self.is_ours(presented):
+            carried = await self.carried(presented)
+            if not await self._issues_for(carried.session):
+                return replace(carried, goes_back=True)
+        elif isinstance(self.verifier.whose(presented, allowed=None, path=""), Foreign):
             return None
         try:
             issued = await self._exchanged(presented)
@@ -101,6 +113,15 @@ class Bridging(Issuing):
                 return None  # the app's own answer is what sends its client to the login screen
             raise
         return None if issued is None else await self.carried(str(issued.token).encode())
+
+    async def _issues_for(self, session: Session) -> bool:
+        """Whether whom `session` belongs to gets sessions at login and refresh."""
+        rollout = await self.where()
+        bucket = bucket_of(session.subject, session.realm)
+        phase = rollout.phase_for(
+            issuer=self.minter.shape.issuer, client=session.client, bucket=bucket
+        )
+        return rollout.includes(RULES[phase].issue, bucket)
 
     async def _may_read(self) -> bool:
         """Whether legacy tokens are still the app's to read."""

@@ -321,3 +321,20 @@ def test_a_token_in_a_json_body_is_a_credential_where_a_transport_says_so(deploy
     assert answer.status_code == 401
     assert there.ask("POST", "/in-body", json={"pad": "x" * 70_000}).status_code == 400
     assert len(there.app.seen) == before
+
+
+@pytest.mark.parametrize("before", ["swap", "drain"])
+def test_the_shim_is_taken_out_again_with_nobody_logged_out(deploy: Deploy, before: str) -> None:
+    there = deploy(before)
+    token = there.login()["access"]
+    there.move("observe")
+    assert there.ask("GET", "/me", token).json()["sub"] == "ada"  # it lives on
+    tabs = [there.ask("POST", "/refresh", json={"refresh": token}).json() for _ in range(3)]
+    assert len({tab["access"] for tab in tabs}) == 3
+    for tab in tabs:  # no shim any more
+        claims = there.app.read(tab["access"], "access")
+        assert claims["sub"] == "ada"
+        assert "urn:migrator:bridge" not in claims
+        assert there.app.read(tab["refresh"], "refresh")["sub"] == "ada"
+    assert there.ask("GET", "/me", tabs[0]["access"]).status_code == 200
+    assert there.ask("GET", "/me", token).status_code == 200
