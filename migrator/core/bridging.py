@@ -39,8 +39,8 @@ class Carried:
     """A session as it crosses: the client holds `token`, the app is shown a JWT.
 
     Args:
-        goes_back: its client is to have the app's own JWTs again: where the phase leaves issuing to
-            the app, the shim may be about to go.
+        goes_back: its client is to have the app's own JWTs again: the phase leaves issuing to the
+            app, and the shim may be about to go.
     """
 
     token: bytes
