@@ -26,6 +26,7 @@ from shims.answers import Answer
 from shims.flask.state import NAME, State, here, jwt_extended_of, state_of
 from shims.flask.telling import tells
 from shims.flask.wording import Worded, asking, worded
+from shims.routes import RouteTable
 from shims.wsgi import DualAcceptMiddleware
 
 if TYPE_CHECKING:
@@ -79,7 +80,10 @@ class Migrator:
             resolve=None if resolve is None else _in_context(app, resolve),
         )
         app.extensions[NAME] = State(
-            settings=settings, answers=answers, sessions=wiring.sessions(settings)
+            settings=settings,
+            routes=RouteTable.of(settings.routes),
+            answers=answers,
+            sessions=wiring.sessions(settings),
         )
         app.wsgi_app = shim  # type: ignore[method-assign] # Flask's way to put middleware around
         app.cli.command("migrator-issuer")(tells(app))

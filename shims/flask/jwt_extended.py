@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from flask import Flask, current_app, g
+from flask import Flask, current_app, g, request
 from flask_jwt_extended import get_jwt, verify_jwt_in_request
 from flask_jwt_extended.default_callbacks import (
     default_blocklist_callback,
@@ -37,6 +37,7 @@ from jwt.algorithms import requires_cryptography
 from migrator.core.errors import BadSettings, Problem
 from migrator.core.verdicts import Word
 from migrator.settings.secrets import form_of
+from shims.flask.state import state_of
 
 if TYPE_CHECKING:
     from flask_jwt_extended import JWTManager
@@ -145,7 +146,7 @@ def refused_as(word: Word) -> Exception:
     wrong, or what was presented is a session token, the reason why we refused decides.
     """
     header: Mapping[str, object] = {}
-    payload: Mapping[str, object] = {}
+    payload = _stood_for()
     try:
         # An answer about purpose is for whoever presented a refresh token as a login, alone.
         is_typed = word == "invalid"
@@ -222,6 +223,16 @@ def stand_in(principal: Principal) -> None:
         "_jwt_extended_jwt_location": None,
     }.items():
         setattr(g, name, value)
+
+
+def _stood_for() -> Mapping[str, object]:
+    """What loaders are shown of a session token: which of the library's two it was sent as.
+
+    Clients that hear "refresh" show the login screen; those that hear "access" refresh.
+    """
+    state = state_of(current_app)
+    is_refresh = state is not None and state.routes.kind(request.path) == "refresh"
+    return {"type": "refresh" if is_refresh else "access"}
 
 
 def _expired(header: Mapping[str, object], payload: Mapping[str, object]) -> Exception:

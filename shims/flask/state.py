@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from migrator.core.app import Sessions
     from shims.answers import Answers
+    from shims.routes import RouteTable
 
 NAME: Final = "migrator"
 _JWT_EXTENDED: Final = "flask-jwt-extended"
@@ -27,9 +28,10 @@ _JWT_EXTENDED: Final = "flask-jwt-extended"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
-    """One app's: its settings, how it words its answers, what its login routes call."""
+    """One app's: its settings and routes, how it words its answers, what its login routes call."""
 
     settings: Settings
+    routes: RouteTable
     answers: Answers
     sessions: Sessions
 
