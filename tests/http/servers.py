@@ -31,6 +31,10 @@ ARGUMENTS: Final[dict[str, tuple[str, ...]]] = {
     "uvicorn h11": (*_UVICORN, "--http", "h11", "--port", "{port}"),
     "uvicorn httptools": (*_UVICORN, "--http", "httptools", "--port", "{port}"),
     "gunicorn": (*_GUNICORN, "-b", "127.0.0.1:{port}"),
+    "gunicorn notebook": (
+        *("gunicorn", "tests.apps.flask_jwt_extended.served:notebook()", "-w", "2"),
+        *("-b", "127.0.0.1:{port}"),
+    ),
     "gunicorn preloaded": (*_GUNICORN, "-b", "127.0.0.1:{port}", "--preload"),
 }
 
