@@ -6,6 +6,7 @@
 | migrator.E002 | AuthenticationMiddleware comes behind it, and its user would replace ours |
 | migrator.E003 | the settings cannot be run with; the message begins with the problem's own id |
 | migrator.E004 | the user model has no field that USER_FIELD names |
+| migrator.E005 | the bridge's JWTs lack the id that the project's views ask for |
 | migrator.W001 | USER_FIELD is not unique: a subject would be several users, hence nobody |
 | migrator.W002 | an issuer's table differs from what the project signs |
 | migrator.W003 | pages of other origins send cookies, and none is in http.allowed_origins |
@@ -13,6 +14,7 @@
 | migrator.W005 | CORS_EXPOSE_HEADERS hides the header that hands tokens out |
 | migrator.W006 | DRF's SessionAuthentication would answer for JWTs, without `request.auth` |
 | migrator.W007 | URLs that issue, renew or end JWTs are not in [routes] |
+| migrator.W008 | JWTs have no `jti`, by which the app's lists name them |
 """
 
 from __future__ import annotations
@@ -38,6 +40,8 @@ from shims.routes import RouteTable
 _OURS: Final = "shims.django.middleware.DualAcceptMiddleware"
 _CORS: Final = "corsheaders.middleware.CorsMiddleware"
 _DRF_SESSIONS: Final = "rest_framework.authentication.SessionAuthentication"
+
+_SIMPLEJWT: Final = frozenset({"simplejwt", "simplejwt-sliding"})
 
 Check = Callable[[Configuration], Iterator[CheckMessage]]
 
@@ -124,18 +128,37 @@ def _user_field(configured: Configuration) -> Iterator[CheckMessage]:
         )
 
 
-def _differences(configured: Configuration) -> Iterator[CheckMessage]:
+def _simplejwt(configured: Configuration) -> Iterator[CheckMessage]:
+    ours = [each for each in configured.settings.issuers if each.preset in _SIMPLEJWT]
     try:
         from shims.django import simplejwt  # noqa: PLC0415 - only where the project has it
     except ImportError:
         return
-    for issuer in configured.settings.issuers:
+    for issuer in ours:
         for difference in simplejwt.differences(issuer) if issuer.preset == "simplejwt" else ():
             yield Warning(
                 f"issuer {issuer.name}: {difference}",
                 hint='correct it, or let MIGRATOR["SIMPLEJWT"] = True say it',
                 id="migrator.W002",
             )
+    claim = simplejwt.id_claim()
+    if ours and claim != simplejwt.ID_CLAIM:
+        yield _unknown_id(claim, is_bridged=configured.settings.bridge is not None)
+
+
+def _unknown_id(claim: str | None, *, is_bridged: bool) -> CheckMessage:
+    if claim is not None and is_bridged:
+        return Error(
+            f"JTI_CLAIM is {claim!r}: the bridge's JWTs have their id in 'jti', and the project's "
+            "views would refuse them or take two for one",
+            hint="do without the bridge, or without JTI_CLAIM: older tokens are then logged out",
+            id="migrator.E005",
+        )
+    return Warning(
+        f"JTI_CLAIM is {claim!r}: what names revoked tokens by their id alone ends nothing here",
+        hint="token_blacklist in Postgres is read whole; end others by their token, or end_all()",
+        id="migrator.W008",
+    )
 
 
 def _origins(configured: Configuration) -> Iterator[CheckMessage]:
@@ -192,7 +215,7 @@ def _routes(configured: Configuration) -> Iterator[CheckMessage]:
 
 _CHECKS: Final[Sequence[Check]] = (
     _user_field,
-    _differences,
+    _simplejwt,
     _origins,
     _exposed,
     _session_authentication,

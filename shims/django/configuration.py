@@ -2,8 +2,8 @@
 
 The environment beats migrator.toml, that beats `MIGRATOR["SETTINGS"]`, that what the project says
 elsewhere: its issuer and ledger (simplejwt.py), its URLs (routes.py), its database. Read once and
-kept, when the middleware is built: views that ask earlier, while the URLs are still being
-imported, fail. Nothing connects here.
+kept, when the middleware is built: not before, since views are imported by reading the URLs.
+Nothing connects here.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final, Literal, cast, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast, get_args
 from urllib.parse import quote, urlencode
 
 from django.conf import settings as project
@@ -23,8 +23,14 @@ from migrator.settings import Settings
 from shims.django.routes import issuing_routes
 
 if TYPE_CHECKING:
-    from migrator.wiring import Resolver
+    from django.http import HttpRequest
 
+    from migrator.core.presented import Route
+    from migrator.core.verdicts import Reason
+    from migrator.wiring import Resolver
+    from shims.answers import Answer
+
+Words: TypeAlias = "Callable[[HttpRequest, Reason, Route | None], Answer | None]"
 UserFrom = Literal["principal", "session", "none"]
 
 _MADE_OF: Final = frozenset(
@@ -77,7 +83,8 @@ class Configuration:
     """Everything this package needs of a project.
 
     `password_claim` is the claim that must still fit the user's password, where simplejwt's
-    CHECK_REVOKE_TOKEN asks for that; empty where it does not.
+    CHECK_REVOKE_TOKEN asks for that; empty where it does not. `words` answers a refusal as the
+    project would, see wording.py.
     """
 
     settings: Settings
@@ -85,6 +92,7 @@ class Configuration:
     user_from: UserFrom
     user_rule: Callable[[Any], bool]
     password_claim: str = _NO_CLAIM
+    words: Words | None = None
     resolve_subject: Resolver | None = None
 
 
@@ -110,6 +118,7 @@ def configuration() -> Configuration:
         user_from=options.USER_FROM,
         user_rule=cast("Callable[[Any], bool]", rule),
         password_claim=jwt.password_claim() if jwt else _NO_CLAIM,
+        words=jwt.words() if jwt else None,
         resolve_subject=cast("Resolver | None", _imported(options.RESOLVE_SUBJECT)),
     )
 
@@ -150,7 +159,6 @@ def _told_by(jwt: Any, options: Options, url: str | None) -> dict[str, Any]:
     return {
         "issuers": [issuer],
         "ledgers": [] if ledger is None else [ledger | (options.LEDGER or {})],
-        "http": {"refusal": jwt.refusal()},
         "routes": _routes(),
         **({"bridge": jwt.bridge()} if options.BRIDGE else {}),
     }

@@ -22,11 +22,11 @@ from migrator.core.errors import Refused as RefusedError
 from migrator.core.errors import Unavailable
 from migrator.core.flow import run
 from migrator.core.presented import Outcome, Presented
-from migrator.core.verdicts import Admitted, Refused
-from migrator.settings import Settings
+from migrator.core.verdicts import Admitted, Reason, Refused
+from migrator.settings import Refusal, Settings
 from shims.answers import Answers, adds_nothing
 from shims.bridging import Bridge
-from shims.credentials import Places, clean, clear
+from shims.credentials import Places, clean, clear, route_of
 from shims.django.configuration import Configuration, configuration
 from shims.django.crossing import Over, body_of, mount_of, recompute, set_scope
 from shims.django.responses import lines_of, response_of, rewrite
@@ -71,6 +71,8 @@ class DualAcceptMiddleware:
         self._places = Places.of(settings)
         self._reader = EnvironReader.of(self._places)
         self._answers = Answers.of(settings)
+        is_worded = settings.http.refusal != Refusal()
+        self._words = None if is_worded else self._configuration.words
         make_bridge = wiring.async_bridge if self._is_async else wiring.blocking_bridge
         flow = make_bridge(settings)
         self._over = None if flow is None else Over(Bridge.of(settings, self._places, flow))
@@ -84,7 +86,7 @@ class DualAcceptMiddleware:
             if presented is not None and outcome is None:
                 outcome = self._gate.admit(presented)
         except (Unavailable, RefusedError) as error:
-            return self._answer(error, request)
+            return self._fail(error, request)
         refusal = self._enter(request, presented, outcome)
         if refusal is not None:
             return refusal
@@ -98,7 +100,7 @@ class DualAcceptMiddleware:
             if presented is not None and outcome is None:
                 outcome = await self._gate.admit(presented)
         except (Unavailable, RefusedError) as error:
-            return self._answer(error, request)
+            return self._fail(error, request)
         refusal = self._enter(request, presented, outcome)
         if refusal is not None:
             return refusal
@@ -112,13 +114,21 @@ class DualAcceptMiddleware:
     ) -> HttpResponseBase | None:
         """What a view's own call to `Sessions` raised: 503 for an outage, 401 for a refusal."""
         if isinstance(exception, Unavailable | RefusedError):
-            return self._answer(exception, request)
+            return self._fail(exception, request)
         return None
 
-    def _answer(self, error: Unavailable | RefusedError, request: HttpRequest) -> HttpResponseBase:
+    def _fail(self, error: Unavailable | RefusedError, request: HttpRequest) -> HttpResponseBase:
         if isinstance(error, Unavailable):
             return response_of(self._answers.unavailable(), request)
-        return response_of(self._answers.refuse(error.reason), request)
+        return self._refuse(error.reason, request)
+
+    def _refuse(self, reason: Reason, request: HttpRequest) -> HttpResponseBase:
+        """The refusal in the project's own words, where it has any for this."""
+        answer = None
+        if self._words is not None:
+            route = route_of(self._places, request.path, mount_of(request))
+            answer = self._words(request, reason, route)
+        return response_of(answer or self._answers.refuse(reason), request)
 
     def _onward(
         self, request: HttpRequest, presented: Presented | None, outcome: Outcome | None
@@ -135,7 +145,7 @@ class DualAcceptMiddleware:
             response = self.get_response(request)
             run(self._over.leave(crossing, response))
         except (Unavailable, RefusedError) as error:
-            return self._answer(error, request)
+            return self._fail(error, request)
         return response
 
     async def _aonward(
@@ -153,7 +163,7 @@ class DualAcceptMiddleware:
             response = await self.get_response(request)
             await self._over.leave(crossing, response)
         except (Unavailable, RefusedError) as error:
-            return self._answer(error, request)
+            return self._fail(error, request)
         return response
 
     def _begin(self, request: HttpRequest) -> tuple[Presented | None, Outcome | None]:
@@ -183,8 +193,7 @@ class DualAcceptMiddleware:
         """The refusal, or None: the request goes on, with what it may know on it."""
         verdict = None if outcome is None else outcome.verdict
         if isinstance(verdict, Refused) and outcome is not None and presented is not None:
-            answer = self._answers.refuse(verdict.reason)
-            response = response_of(answer, request)
+            response = self._refuse(verdict.reason, request)
             self._amend(request, response, presented, outcome)
             return response
         principal = verdict.principal if isinstance(verdict, Admitted) else None

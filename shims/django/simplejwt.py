@@ -6,9 +6,9 @@ is installed. The shape is the preset's; what a project may rename is told here.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any, Final
 
 from django.conf import settings as project
@@ -16,11 +16,11 @@ from rest_framework_simplejwt import settings as simplejwt
 
 from migrator.settings import Issuer
 
+ID_CLAIM: Final = "jti"  # what everything of ours reads, as RFC 7519 has it
+
 _ID: Final = "simplejwt"
 _NO_TYPE: Final[Mapping[str, object]] = {}
 _PARTS: Final = ("claims", "purpose")
-_NOT_VALID: Final = "Given token not valid for any token type"
-_INVALID: Final = "Token is invalid"
 
 
 def issuer(given: Mapping[str, Any], *, bridged: bool = False) -> dict[str, Any]:
@@ -94,14 +94,17 @@ def password_claim() -> str:
     return str(jwt.REVOKE_TOKEN_CLAIM) if jwt.CHECK_REVOKE_TOKEN else ""
 
 
-def refusal() -> dict[str, Any]:
-    """The `http.refusal` table by which our 401 reads as the project's own does."""
-    tried = [
-        {"token_class": each.__name__, "token_type": each.token_type, "message": _INVALID}
-        for each in _settings().AUTH_TOKEN_CLASSES
-    ]
-    said = {"detail": _NOT_VALID, "code": "token_not_valid", "messages": tried}
-    return {"body": json.dumps(said, separators=(",", ":"))}
+def id_claim() -> str | None:
+    """The claim that the project's views ask for as a token's id; None: they ask for none."""
+    claim = _settings().JTI_CLAIM
+    return None if claim is None else str(claim)
+
+
+def words() -> Any:
+    """What answers a refusal as the library does; its views are loaded with it."""
+    from shims.django import wording  # noqa: PLC0415 - loads the library's views
+
+    return wording.answer
 
 
 def ledger(issuer_id: str, url: str | None) -> dict[str, Any] | None:
@@ -117,9 +120,10 @@ def ledger(issuer_id: str, url: str | None) -> dict[str, Any] | None:
 
 
 def bridge() -> dict[str, Any]:
-    """The `[bridge]` table: what the preset does not know of this project's answers."""
+    """The `[bridge]` table: what the preset does not know of this project's tokens and answers."""
     cookie = refresh_cookie()
-    return {} if cookie is None else {"refresh_cookies": [cookie]}
+    table = {"integer_subject": _writes_integers()}
+    return table if cookie is None else {**table, "refresh_cookies": [cookie]}
 
 
 def differences(configured: Issuer) -> list[str]:
@@ -190,6 +194,19 @@ def _purpose(jwt: Any) -> dict[str, Any]:
         "require": {jwt.TOKEN_TYPE_CLAIM: types[0] if len(types) == 1 else types},
         "refresh": None if is_sliding else {jwt.TOKEN_TYPE_CLAIM: "refresh"},
     }
+
+
+def _writes_integers() -> bool:
+    """Whether the installed release leaves a user's number a number; 5.5 makes text of it."""
+    from rest_framework_simplejwt.tokens import Token  # noqa: PLC0415 - needs the apps
+
+    class Unlisted(Token):  # no list takes note of it
+        token_type = "unlisted"  # noqa: S105 - a kind, not a secret
+        lifetime = timedelta(0)
+
+    jwt = _settings()
+    user: Any = SimpleNamespace(**{"id": 1, "password": "", jwt.USER_ID_FIELD: 1})
+    return isinstance(Unlisted.for_user(user)[jwt.USER_ID_CLAIM], int)
 
 
 def _lifetimes(jwt: Any) -> dict[str, timedelta]:

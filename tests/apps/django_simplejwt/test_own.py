@@ -13,6 +13,11 @@ from tests.apps.django_simplejwt.models import Order
 
 pytestmark = [pytest.mark.usefixtures("stage"), pytest.mark.xdist_group("desk")]
 
+BAD_HEADER = {
+    "detail": "Authorization header must contain two space-delimited values",
+    "code": "bad_authorization_header",
+}
+BLACKLISTED = {"detail": "Token is blacklisted", "code": "token_not_valid"}
 NOT_PROVIDED = {"detail": "Authentication credentials were not provided."}
 
 
@@ -55,6 +60,15 @@ def test_other_scheme_of_the_settings_lets_in_too() -> None:
 def test_unknown_scheme_is_no_credential() -> None:
     answer = as_("dXNlcjpwYXNzd29yZA==", scheme="Basic").get("/api/me/")
     assert (answer.status_code, answer.json()) == (401, NOT_PROVIDED)
+
+
+@pytest.mark.parametrize("header", ["Bearer", "JWT ", "Bearer two words"])
+def test_header_of_another_form_is_told(header: str) -> None:
+    client = APIClient()
+    client.credentials(HTTP_AUTHORIZATION=header)
+    answer = client.get("/api/me/")
+    assert (answer.status_code, answer.json()) == (401, BAD_HEADER)
+    assert answer["WWW-Authenticate"] == 'Bearer realm="api"'
 
 
 def test_inactive_user_is_told() -> None:
@@ -103,7 +117,8 @@ def test_after_logout_the_refresh_token_is_dead() -> None:
     answer = as_(pair["access"]).post("/api/token/blacklist/", {"refresh": pair["refresh"]})
     assert (answer.status_code, answer.json()) == (200, {})
     answer = refreshed(pair["refresh"])
-    assert (answer.status_code, answer.json()["code"]) == (401, "token_not_valid")
+    assert (answer.status_code, answer.json()) == (401, BLACKLISTED)
+    assert answer["WWW-Authenticate"] == 'Bearer realm="api"'
     assert refreshed(other["refresh"]).status_code == 200
 
 

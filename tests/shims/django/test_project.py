@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -146,15 +145,6 @@ def test_access_cookie_of_dj_rest_auth_is_a_transport_and_its_refresh_cookie_is_
     assert [place.cookie for place in issuer.transport] == [None, None, "desk-access"]
 
 
-def test_refusal_reads_as_the_projects_own() -> None:
-    body = json.loads(configured().settings.http.refusal.body or "")
-    assert body["code"] == "token_not_valid"
-    assert body["messages"][0]["token_class"] == "AccessToken"
-    own = {**TABLES, "http": {"refusal": {"status": 403}}}
-    refusal = configured(SETTINGS=own).settings.http.refusal
-    assert (refusal.status, refusal.body) == (403, None)
-
-
 def test_ledger_and_routes_are_the_projects_own() -> None:
     settings = configured().settings
     (ledger,) = settings.ledgers
@@ -176,6 +166,7 @@ def test_bridge_knows_the_projects_answers_and_cookies() -> None:
     assert bridge is not None
     assert (bridge.access, bridge.refresh) == (("/access",), ("/refresh",))
     assert bridge.refresh_cookies == ("desk-refresh",)
+    assert bridge.integer_subject is False, "this release writes text"
 
 
 # ---- which setting wins ------------------------------------------------------------------------
@@ -299,6 +290,15 @@ def test_issuer_written_by_hand_is_compared_with_the_project(jwt: Any) -> None:
         assert word in told
     assert "claims.keep lacks 'password'" in told
     assert project.SECRET_KEY not in told
+
+
+def test_id_of_a_token_that_nobody_finds_is_told(jwt: Any) -> None:
+    jwt(JTI_CLAIM="token_id")
+    assert ids(BRIDGE=True) == ["migrator.E005"]
+    assert ids() == ["migrator.W008"]
+    jwt(JTI_CLAIM=None)
+    assert ids(BRIDGE=True) == ["migrator.W008"]
+    assert "migrator.W008" not in ids(SIMPLEJWT=False)
 
 
 def test_origins_whose_cookies_will_be_refused_are_named() -> None:
