@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from django.contrib.auth.models import User
@@ -44,3 +45,31 @@ def until(holds: Callable[[], bool], within_s: float = 10) -> None:
     while not holds():
         assert time.monotonic() < deadline, "it did not come about"
         time.sleep(0.05)
+
+
+@dataclass
+class Device:
+    """Stores `access` and `refresh`, refreshes on 401, decodes nothing."""
+
+    user: User
+    access: str
+    refresh: str
+
+    @classmethod
+    def logged_in(cls) -> Device:
+        user = someone()
+        return cls(user, **log_in(user))
+
+    def ask(self) -> bool:
+        """Whether the desk knows its user, after a refresh if need be."""
+        answer = as_(self.access).get("/api/me/")
+        if answer.status_code == 401:
+            self.renew()
+            answer = as_(self.access).get("/api/me/")
+        said: Any = answer.json()
+        assert "eyJ" not in answer.content.decode()
+        return bool(said == {"username": self.user.username, "team": "south"})
+
+    def renew(self) -> None:
+        pair = refreshed(self.refresh).json()
+        self.access, self.refresh = pair["access"], pair["refresh"]

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Literal
 
 import pytest
 
 from migrator import wiring
-from tests.apps.django_simplejwt.running import configure, dropped_in, running, tables
+from migrator.control import schema
+from tests.apps.django_simplejwt.running import Deploy, configure, dropped_in, running, tables
 from tests.apps.django_simplejwt.running import desk_template as desk_template
 from tests.conftest import CacheServer, DatabaseServer
 from tests.rig import Rig
@@ -83,3 +85,32 @@ def stage(
             yield here
     wiring.stop()
     postgres.drop_database(name)
+
+
+@pytest.fixture
+def rig(postgres: DatabaseServer, desk_template: str) -> Iterator[Rig]:
+    """A database for the desk and for us."""
+    name = f"desk_{uuid.uuid4().hex}"
+    yield Rig(postgres.create_database(name, desk_template))
+    postgres.drop_database(name)
+
+
+@pytest.fixture
+def deploy(rig: Rig, redis_server: CacheServer) -> Iterator[Deploy]:
+    """Starts the desk anew in a phase, over the bridge, or bare."""
+    with ExitStack() as stack:
+
+        def deployed(phase: str | None) -> None:
+            stack.close()
+            wiring.stop()
+            if phase is not None:
+                rig.move(phase)
+            if phase == "retired":
+                rig.execute("UPDATE migrator.rollout SET legacy_removed_at = now()")
+                schema.contract(rig.url)
+            often = {"every": "100ms"}
+            ours = dropped_in(SETTINGS=tables(redis_server), BRIDGE=True, LEDGER=often)
+            stack.enter_context(running(rig.url, **({} if phase is None else ours)))
+
+        yield deployed
+    wiring.stop()

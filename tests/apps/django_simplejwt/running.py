@@ -6,7 +6,7 @@ Django takes its settings once a process; what a stage changes lies over them wh
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -18,6 +18,7 @@ from migrator.stores.drivers import conninfo
 from tests.conftest import CacheServer, DatabaseServer
 from tests.rig import SWAP_KEY
 
+Deploy = Callable[[str | None], None]
 OURS = "shims.django.middleware.DualAcceptMiddleware"
 
 

@@ -2,86 +2,21 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
 from django.db import connections
 from rest_framework_simplejwt.settings import api_settings
 from rest_framework_simplejwt.tokens import RefreshToken
 
-from migrator import wiring
-from migrator.control import schema
-from tests.apps.django_simplejwt.clients import as_, log_in, refreshed, someone, until
-from tests.apps.django_simplejwt.running import dropped_in, running, tables
-from tests.conftest import CacheServer, DatabaseServer
-from tests.rig import Rig
+from tests.apps.django_simplejwt.clients import Device, as_, refreshed, until
+from tests.apps.django_simplejwt.running import Deploy
 
 pytestmark = pytest.mark.xdist_group("desk")
 
-Deploy = Callable[[str | None], None]
 ON_THE_WAY = ("observe", "swap", "drain", "cutover", "drain", "swap", "drain", "cutover")
-
-
-@pytest.fixture
-def deploy(
-    postgres: DatabaseServer, desk_template: str, redis_server: CacheServer
-) -> Iterator[Deploy]:
-    """Starts the desk anew in a phase, over the bridge, or bare."""
-    name = f"desk_{uuid.uuid4().hex}"
-    url = postgres.create_database(name, desk_template)
-    rig = Rig(url)
-    with ExitStack() as stack:
-
-        def deployed(phase: str | None) -> None:
-            stack.close()
-            wiring.stop()
-            if phase is not None:
-                rig.move(phase)
-            if phase == "retired":
-                rig.execute("UPDATE migrator.rollout SET legacy_removed_at = now()")
-                schema.contract(url)
-            often = {"every": "100ms"}
-            ours = dropped_in(SETTINGS=tables(redis_server), BRIDGE=True, LEDGER=often)
-            stack.enter_context(running(url, **({} if phase is None else ours)))
-
-        yield deployed
-    wiring.stop()
-    postgres.drop_database(name)
-
-
-@dataclass
-class Device:
-    """Stores `access` and `refresh`, refreshes on 401, decodes nothing."""
-
-    user: User
-    access: str
-    refresh: str
-
-    @classmethod
-    def logged_in(cls) -> Device:
-        user = someone()
-        return cls(user, **log_in(user))
-
-    def ask(self) -> bool:
-        """Whether the desk knows its user, after a refresh if need be."""
-        answer = as_(self.access).get("/api/me/")
-        if answer.status_code == 401:
-            self.renew()
-            answer = as_(self.access).get("/api/me/")
-        said: Any = answer.json()
-        assert "eyJ" not in answer.content.decode()
-        return bool(said == {"username": self.user.username, "team": "south"})
-
-    def renew(self) -> None:
-        pair = refreshed(self.refresh).json()
-        self.access, self.refresh = pair["access"], pair["refresh"]
 
 
 def test_a_device_from_before_lives_through_every_phase(deploy: Deploy) -> None:
