@@ -8,24 +8,29 @@ that gap calls the method itself and commits afterwards.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 from uuid import UUID
 
 from django.db import transaction
 
 from migrator import wiring
 from migrator.core.app import AsyncSessions, Sessions
+from migrator.settings import Settings
 from shims.django.configuration import configuration
 
 
 def sessions() -> Sessions:
-    """What blocking views call at their login, refresh and logout routes."""
-    return wiring.sessions(configuration().settings)
+    """What blocking views call at their login, refresh and logout routes.
+
+    May be kept by a module of views: the project's settings are read when a method is called.
+    """
+    return cast("Sessions", _Later(wiring.sessions))
 
 
 def async_sessions() -> AsyncSessions:
-    """What async views call."""
-    return wiring.async_sessions(configuration().settings)
+    """What async views call, kept or not as `sessions` is."""
+    return cast("AsyncSessions", _Later(wiring.async_sessions))
 
 
 def subject_of(user: Any) -> str:
@@ -44,8 +49,8 @@ def end_on_commit(token_or_id: str | bytes | UUID, *, using: str | None = None) 
     Raises:
         Unavailable: out of the commit: it holds, and the session still lives. Answer 503.
     """
-    ended = sessions()
-    transaction.on_commit(lambda: _call(ended.end, token_or_id), using=using)
+    end = sessions().end
+    transaction.on_commit(lambda: _call(end, token_or_id), using=using)
 
 
 def end_all_on_commit(user: Any, *, realm: str | None = None, using: str | None = None) -> None:
@@ -62,8 +67,21 @@ def end_all_on_commit(user: Any, *, realm: str | None = None, using: str | None 
     Raises:
         Unavailable: out of the commit: it holds, and the sessions still live. Answer 503.
     """
-    ended, subject = sessions(), subject_of(user)
-    transaction.on_commit(lambda: _call(ended.end_all, subject, realm=realm), using=using)
+    end_all, subject = sessions().end_all, subject_of(user)
+    transaction.on_commit(lambda: _call(end_all, subject, realm=realm), using=using)
+
+
+class _Later:
+    """An object that is made of the project's settings once somebody asks something of it.
+
+    Views ask for theirs while the URLs are being imported, and the settings are made of those.
+    """
+
+    def __init__(self, make: Callable[[Settings], object]) -> None:
+        self._make = make
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._make(configuration().settings), name)
 
 
 def _call(end: Any, *arguments: Any, **options: Any) -> None:

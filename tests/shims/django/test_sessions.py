@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.contrib.auth.models import User
 from django.db import transaction
+from django.test import AsyncClient, Client
 from django.test.utils import override_settings
 from rest_framework.test import APIClient
 from rest_framework_simplejwt.tokens import AccessToken
@@ -41,6 +43,17 @@ def _status(token: object) -> int:
     client = APIClient()
     client.credentials(HTTP_AUTHORIZATION=f"Bearer {token}")
     return int(client.get("/").status_code)
+
+
+def test_views_may_keep_what_they_call(desk_url: str) -> None:
+    """Their module is imported by reading the URLs, of which the settings are made."""
+    Rig(desk_url).move("drain")
+    with override_settings(
+        **dropped_in(SETTINGS=TABLES), ROOT_URLCONF="tests.shims.django.keeping_site"
+    ):
+        assert Client().post("/enter").content.startswith(b"sess_")
+        answer = async_to_sync(AsyncClient().post)("/aenter")
+        assert answer.content.startswith(b"sess_")
 
 
 def test_everything_of_a_user_ends_when_the_transaction_commits(ann: User) -> None:
