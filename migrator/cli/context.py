@@ -25,7 +25,7 @@ import click
 
 import migrator
 from migrator.core.errors import BadSettings, Exit, Problem, Stopped, Unavailable
-from migrator.settings import Settings
+from migrator.settings import Settings, sources
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -58,6 +58,13 @@ class Context:
             BadSettings: with every problem; told as exit 5.
         """
         return Settings.load(self.config)
+
+    @property
+    def has_settings(self) -> bool:
+        """Whether there are settings at all: before `init` some commands do without."""
+        named = ("MIGRATOR_DATABASE_URL", "MIGRATOR_DATABASE__URL")
+        located = sources.locate(self.config, os.environ)
+        return located is not None or any(map(os.environ.get, named))
 
     @property
     def interactive(self) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -10,11 +9,9 @@ from typing import TYPE_CHECKING
 
 from migrator import wiring
 from migrator.control import reach
-from migrator.settings import sources
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from sqlalchemy import Connection
 
@@ -51,9 +48,3 @@ def seated(settings: Settings) -> Iterator[Desk]:
 def stdin_bytes(most: int) -> bytes:
     """What stdin holds, and one byte more than `most` where there is more."""
     return sys.stdin.buffer.read(most + 1)
-
-
-def has_settings(config: Path | None) -> bool:
-    """Whether there are settings at all: before `init` some commands do without."""
-    named = ("MIGRATOR_DATABASE_URL", "MIGRATOR_DATABASE__URL")
-    return sources.locate(config, os.environ) is not None or any(map(os.environ.get, named))

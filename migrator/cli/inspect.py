@@ -10,7 +10,7 @@ import click
 
 from migrator import wiring
 from migrator.cli.context import Context, pass_context
-from migrator.cli.desk import has_settings, stdin_bytes
+from migrator.cli.desk import stdin_bytes
 from migrator.cli.screens import at
 from migrator.control import inspection, pasted
 
@@ -29,7 +29,7 @@ def command(context: Context) -> None:
     Prints no credential and no claim's value. Without settings it tells the shape alone.
     """
     credential = pasted.bare(stdin_bytes(pasted.LARGEST_BYTES))
-    settings = context.settings if has_settings(context.config) else None
+    settings = context.settings if context.has_settings else None
     app = None if settings is None else wiring.operator(settings)
     found = inspection.inspect(credential, settings=settings, app=app)
     context.emit(_json(found), lambda: _text(found), schema="migrator.inspect/1")

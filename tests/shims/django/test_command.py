@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.core.management import ManagementUtility, call_command
 from django.test.utils import override_settings
+from rest_framework_simplejwt.tokens import AccessToken
 
 from tests.apps.django_simplejwt.running import dropped_in
 from tests.rig import Rig
@@ -63,6 +66,17 @@ def test_file_named_on_the_line_is_read_instead(manage: Any) -> None:
     code, _, err = manage("status", "--config", "none-such.toml")
     assert code == 5
     assert "settings.missing-file" in err
+
+
+def test_inspect_knows_the_issuer_that_the_project_is(
+    manage: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jwt = str(AccessToken.for_user(User.objects.create_user("ann")))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(jwt.encode())))
+    code, out, _ = manage("inspect", "--json")
+    assert code == 0
+    found = json.loads(out)
+    assert (found["issuer"]["id"], found["verified"]) == ("simplejwt", True)
 
 
 def test_programs_may_call_it_too(manage: Any, capsys: pytest.CaptureFixture[str]) -> None:

@@ -32,6 +32,11 @@ class ProjectContext(Context):
         """
         return configuration().settings if self.config is None else Settings.load(self.config)
 
+    @property
+    def has_settings(self) -> bool:
+        """A project always has some."""
+        return True if self.config is None else super().has_settings
+
 
 class Command(BaseCommand):
     """`migrator`, for `manage.py` and `call_command`."""
