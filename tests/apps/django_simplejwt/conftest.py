@@ -46,6 +46,7 @@ STAGES = (
     Stage("bare, checking passwords", jwt=CHECKED),
     Stage("swap, checking passwords", "swap", jwt=CHECKED),
     Stage("bridge before anybody moves", "swap", 0, is_bridged=True),
+    Stage("bridge on the way out", "observe", is_bridged=True),
     Stage("bridge", "drain", clients="session", is_bridged=True),
     Stage("bridge, checking passwords", "drain", 100, "session", is_bridged=True, jwt=CHECKED),
     Stage("cutover", "cutover", clients="session", is_bridged=True),
