@@ -50,9 +50,10 @@ def holds(device: Device, beginning: str) -> bool:
 
 
 @pytest.mark.parametrize("start", BACK)
-def test_nobody_is_logged_out_by_taking_the_shim_out(
+def test_nobody_who_refreshes_is_logged_out_by_taking_the_shim_out(
     deploy: Deploy, manage: Manage, horizon: Horizon, start: str
 ) -> None:
+    """The refresh is what leads back: a session is no JWT to whoever never asks for another."""
     deploy(None)
     idle, moved = Device.logged_in(), Device.logged_in()
     deploy("swap")
