@@ -226,13 +226,11 @@ class Device:
         tab.client.cookies.update(self.client.cookies)
         return tab
 
-    def sleep(self, *, long: bool = False) -> None:
-        """Let its access JWT be over, as after a night, or both, as after a month."""
-        for name in self._facts.named if long else self._facts.named[:1]:
-            if self.held.get(name, "").startswith("eyJ"):
-                self._age(name)
-
-    def _age(self, name: str) -> None:
+    def sleep(self) -> None:
+        """Let its access token be over, as after a night; a session is not."""
+        name = self._facts.named[0]
+        if self.holds_session:
+            return
         now = int(time.time())
         claims = jwt.decode(self.held[name], options={"verify_signature": False})
         claims |= {"iat": now - 7200, "nbf": now - 7200, "exp": now - 3600}
