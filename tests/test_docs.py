@@ -16,15 +16,18 @@ from typing import Any
 import pytest
 
 from migrator.cli import COMMANDS
+from migrator.control import scaffold
+from migrator.control.diagnosis import bridge as bridge_looks
 from migrator.control.gates import SETS
 from migrator.control.gates.model import PLAYBOOKS
 from migrator.core.errors import Exit
 from migrator.core.phases import RULES, Phase, back_of
 from migrator.core.verdicts import Reason
-from migrator.settings import Serve, model
+from migrator.settings import Bridge, Serve, Settings, model
 from tests.docs_blocks import anchors, blocks, front_matter, links, targets
 from tests.docs_client import Answer, serving
 from tests.docs_rig import NODES, NOT_RUN, ROOT, Differs, Rollout, walk
+from tests.rig import ISSUER
 
 README = ROOT / "README.md"
 PAGES = ROOT / "playbooks"
@@ -36,6 +39,7 @@ WALK = (
     "50-clients",
     "55-behind-a-proxy",
     "56-serve",
+    "57-bridge",
     "36-key-leak",
     "20-drain",
     "30-cutover",
@@ -290,7 +294,11 @@ SECTIONS: Mapping[str, Any] = {
     "cookie": model.Cookie,
     "http": model.Http,
     "serve": Serve,
+    "bridge": Bridge,
 }
+# What `doctor` finds is named like a key of the section it is about.
+_FOUND = re.findall(r'"(bridge\.[a-z-]+)"', Path(bridge_looks.__file__).read_text())
+FINDINGS = {*_FOUND, "bridge.no-login", "bridge.no-logout"}
 
 
 @pytest.mark.parametrize("page", ALL, ids=lambda page: page.stem)
@@ -300,8 +308,23 @@ def test_commands_and_settings_named_in_passing_exist(page: Path) -> None:
         if words[0] == "migrator" and len(words) > 1:
             assert words[1] in COMMANDS, span
         section, dot, key = span.partition(".")
-        if dot and section in SECTIONS and key.isidentifier():
+        if dot and section in SECTIONS and key.isidentifier() and span not in FINDINGS:
             assert key in SECTIONS[section].__dataclass_fields__, span
+
+
+def test_the_page_of_the_bridge_tells_every_key_and_every_finding() -> None:
+    told = set(re.findall(r"`([^`\n]+)`", (PAGES / "57-bridge.md").read_text()))
+    assert set(Bridge.__dataclass_fields__) - told == set()
+    assert {each for each in FINDINGS if each != "bridge.probe"} - told == set()
+
+
+def test_the_settings_of_the_bridge_load_and_init_shows_no_key_that_is_not_there() -> None:
+    (block,) = blocks(PAGES / "57-bridge.md", "toml")
+    usual = {"database": {"url": "postgresql://h/d"}, "issuers": [ISSUER]}
+    assert Settings.build({**usual, **tomllib.loads(block.text)}, environ={}).bridge is not None
+    lines = scaffold._FILE.partition("# [bridge]\n")[2].partition("\n\n")[0].splitlines()
+    shown = {line.removeprefix("# ").partition(" = ")[0] for line in lines}
+    assert shown - set(Bridge.__dataclass_fields__) == set()
 
 
 @pytest.mark.parametrize("page", ALL, ids=lambda page: page.stem)
