@@ -201,6 +201,23 @@ keys = [{{ id = "k1", secret = {swap} }}]
 # claims = {{ purpose = "file" }}
 # path = "/files/*"
 
+# For an app that goes on verifying JWTs itself: playbook 57-bridge. This line alone is enough;
+# what the preset knows fills the rest.
+# [bridge]
+# issuer = {issuer_id}    # whose tokens the app understands; the first unless given
+# lifetime = "60s"    # of the JWT that it is shown; 10 minutes at most
+# key = {{ key = "env:BRIDGE_KEY", kid = "b1" }}    # unless the issuer's own is a secret
+# access = ["/access"]    # where its login and refresh answers carry tokens: JSON pointers
+# refresh = ["/refresh"]
+# refresh_cookies = ["refresh_token"]
+# constants = {{ nbf = 0 }}    # claims besides the login's; refresh_constants: of refresh JWTs
+# mirrors = {{ csrf = "csrf_access_token" }}    # claim = cookie; refresh_mirrors
+# expiring = {{ fresh = false }}    # what a claim is once the first access lifetime is over
+# claims = "all"    # all | kept: those of claims.keep
+# integer_subject = true    # as the issuer's unless given
+# echoes = ["/session/token"]    # compressed answers that repeat the credential
+# probes = ["http://10.0.0.5:3000"]    # where the app itself listens: doctor asks
+
 # Where the app itself says which tokens and users are to be refused; polled, one table for each.
 # [[ledgers]]
 # kind = "simplejwt"    # its token_blacklist; or table, redis, users, callback
