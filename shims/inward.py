@@ -6,22 +6,31 @@ a credential is worth is core/bridging.py's to say.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
+from migrator.core.bridge import is_marked
 from migrator.core.bridging import Carried
 from migrator.core.errors import Refused
-from migrator.core.presented import Route
-from migrator.core.verdicts import Admitted, Reason
+from migrator.core.presented import Credential, Route
+from migrator.core.swapping import BINDING
+from migrator.core.verdicts import Admitted, Passed, Reason
+from shims.bodies import ROOM_BYTES, inflated, is_plain, presented_in
 from shims.bridge import Asking, Bridge, Inbound
 from shims.credentials import RawHeaders, clear, clear_query, value_of
 from shims.csrf import SAFE_METHODS, forged
-from shims.rewriting import Transport, jwts_in, placed, replaced, unescaped
+from shims.rewriting import Transport, jwts_in, placed, replaced
 
 ISSUING: Final[frozenset[Route | None]] = frozenset({"login", "refresh"})
 _READING: Final[frozenset[Route | None]] = frozenset({"refresh", "logout"})
 # No app can take these for a refresh token of the issuer; its own answer is what clients know.
 _HARMLESS: Final = frozenset({Reason.WRONG_PURPOSE, Reason.UNKNOWN_ISSUER, Reason.BAD_SIGNATURE})
+_MOST_IN_BODY: Final = 32  # each may cost a signature
+# A part of an answer could not be judged, nor one that is compressed in a way we do not know.
+_WHOLE_AND_PLAIN: Final = frozenset({b"accept-encoding", b"range", b"if-range"})
+# Where no refresh token is expected, though some app may take one from there.
+_NOT_FOR_TOKENS: Final = frozenset({b"cookie", b"user-agent", b"referer", b"origin", b"host"})
 
 
 class Inward:
@@ -55,33 +64,62 @@ class Inward:
             Unavailable: nobody can say; 503, never 401.
         """
         asking = self._asking
-        if self.reads and (body is None or value_of(asking.headers, b"content-encoding")):
-            raise Refused(Reason.MALFORMED_REQUEST)  # what is not read cannot be vouched for
+        if self._bears_mark():
+            raise self._refused(Reason.BRIDGE_TOKEN)
+        body = self._inflated(body) if self.reads else b""
         headers, query = list(asking.headers), asking.query
         self.carried = self._of_the_gate()
         if asking.route in ISSUING or self._bridge.echoes.kind(asking.path) is not None:
-            headers = [line for line in headers if line[0].lower() != b"accept-encoding"]
+            headers = [line for line in headers if line[0].lower() not in _WHOLE_AND_PLAIN]
             headers.append((b"accept-encoding", b"identity"))
         cookies = self._cookies(headers)
         if asking.route == "refresh":
-            found = await self._refreshing(body or b"", headers)
+            found = await self._refreshing(body, headers)
             if found is not None:
-                return await self._as_refresh(found, headers, query, body or b"", cookies)
+                return await self._as_refresh(found, headers, query, body, cookies)
         elif asking.route == "logout":
-            self.to_end = self._all_presented(body or b"", headers)
+            self.to_end = self._all_presented(body, headers)
         if self.carried is None:
             return Inbound(headers, query)
         headers, query = self._without_credentials(headers, query)
         jwt = await self._mint(self.carried, cookies)
-        if asking.outcome is not None and asking.outcome.place == "body":
-            headers, body = _with_body(headers, body or asking.body, {self.carried.token: jwt})
-            return Inbound(headers, query, body)
-        headers, query = placed(self._transport(), jwt, headers, query)
+        swaps = dict.fromkeys(self._in_members(), jwt)
+        if asking.outcome is None or asking.outcome.place != "body":
+            headers, query = placed(self._transport(), jwt, headers, query)
         if asking.route == "logout" and body:
-            shown = await self._mint(self.carried, cookies, refresh=True)
-            headers, body = _with_body(headers, body, {self.carried.token: shown})
-            return Inbound(headers, query, body)
-        return Inbound(headers, query)
+            swaps[self.carried.token] = await self._mint(self.carried, cookies, refresh=True)
+        if not swaps:
+            return Inbound(headers, query)
+        headers, body = _with_body(headers, body or asking.body, swaps)
+        if any(each.value not in swaps.values() for each in self._members_of(body)):
+            raise self._refused(Reason.MALFORMED_REQUEST)  # spelt so that it was not found
+        return Inbound(headers, query, body)
+
+    def _refused(self, reason: Reason) -> Refused:
+        return Refused(self._bridge.flow.refuse(reason).reason)
+
+    def _bears_mark(self) -> bool:
+        """Whether a bridge JWT comes from outside, wherever an app could find it."""
+        texts = (self._asking.query, *(value for _, value in self._asking.headers))
+        return any(is_marked(text) for text in texts if _may_hold_jwt(text))
+
+    def _inflated(self, body: bytes | None) -> bytes:
+        """The request's body as the app understands it; what is not read is not vouched for."""
+        coding = value_of(self._asking.headers, b"content-encoding")
+        if body is not None and coding and coding.strip().lower() != b"identity":
+            body = inflated(body, coding, ROOM_BYTES)
+        if body is None:
+            raise self._refused(Reason.MALFORMED_REQUEST)
+        return body
+
+    def _in_members(self) -> list[bytes]:
+        """The credentials in members of the request's JSON body: none but the session's stays."""
+        presented = self._asking.presented
+        found = () if presented is None else presented.everything()
+        return [each.value for each in found if each.place == "body"]
+
+    def _members_of(self, body: bytes) -> Sequence[Credential]:
+        return presented_in(body, self._bridge.places.members) if self._asking.body else ()
 
     def _of_the_gate(self) -> Carried | None:
         """The session that the gate admitted, with the token that the client holds."""
@@ -99,38 +137,49 @@ class Inward:
             return None
         return Carried(credential.value, principal.session, principal.scopes)
 
-    async def _refreshing(self, body: bytes, headers: RawHeaders) -> tuple[bytes, Carried] | None:
-        """The credential that is to be refreshed, and its session; None: the app answers."""
-        refusals: list[Refused] = []
-        for candidate in self._refresh_candidates(body, headers):
+    async def _refreshing(self, body: bytes, headers: RawHeaders) -> _Judged | None:
+        """What is refreshed, and what the app must not see of it; None: the app answers.
+
+        Everything is judged that an app could take for a refresh token: beside one that holds,
+        one that does not would reach the app, and which of both it reads is not known.
+        """
+        judged = _Judged()
+        await self._judge(self._in_body(body), judged)
+        if len({(each.session.realm, each.session.subject) for each in judged.carried}) > 1:
+            raise self._refused(Reason.SUBJECTS_DIFFER)
+        await self._judge(await self._in_refresh_cookies(headers), judged)
+        if not judged.carried:
+            await self._judge(self._presented(), judged)
+        await self._judge(self._elsewhere(headers), judged, binding=BINDING)
+        if not judged.carried and judged.refusals:
+            raise judged.refusals[0]
+        return judged if judged.carried else None
+
+    async def _judge(
+        self,
+        candidates: Iterable[bytes],
+        judged: _Judged,
+        *,
+        binding: Collection[Reason] = frozenset(Reason) - _HARMLESS,
+    ) -> None:
+        """Judge `candidates`; what is refused for no reason that is `binding` is the app's.
+
+        A token of ours that is over means nothing to the app, and it may have another beside it
+        that means nothing to us.
+        """
+        for candidate in dict.fromkeys(candidates):
             try:
                 carried = await self._bridge.flow.refresh(candidate)
             except Refused as refused:
-                if refused.reason not in _HARMLESS:
-                    refusals.append(refused)
+                if refused.reason is Reason.BRIDGE_TOKEN:
+                    raise
+                if refused.reason in binding and not self._bridge.flow.is_ours(candidate):
+                    judged.refusals.append(refused)
+                    judged.gone.append(candidate)
                 continue
             if carried is not None:
-                return candidate, carried
-        if refusals:
-            raise refusals[0]
-        return None
-
-    def _refresh_candidates(self, body: bytes, headers: RawHeaders) -> list[bytes]:
-        """What may be a refresh token: in the body, in its cookies, else where logins are."""
-        found = self._in_body(body)
-        cookies = self._bridge.cookies.read(_cookie_lines(headers))
-        named = [
-            value
-            for name in self._bridge.refresh_cookies
-            for value in cookies.get(name, frozenset())
-        ]
-        if named and self._is_forged(headers):
-            raise Refused(Reason.CSRF)
-        presented = self._asking.presented
-        if not found and not named and presented is not None:
-            places = (presented.header, presented.legacy)
-            named = [place.value for place in places if place is not None]
-        return list(dict.fromkeys([*found, *named]))
+                judged.carried.append(carried)
+                judged.gone.append(candidate)
 
     def _in_body(self, body: bytes) -> list[bytes]:
         """The tokens in a body.
@@ -138,18 +187,58 @@ class Inward:
         Raises:
             Refused: one is spelt so that the app would read it and we would not replace it.
         """
-        found = jwts_in(body, self._bridge.session_token)
-        if set(found) != set(jwts_in(unescaped(body), self._bridge.session_token)):
-            raise Refused(Reason.MALFORMED_REQUEST)
+        found = self._tokens_in(body)
+        kind = value_of(self._asking.headers, b"content-type")
+        if len(found) > _MOST_IN_BODY or (body and not is_plain(body, kind, self._tokens_in)):
+            raise self._refused(Reason.MALFORMED_REQUEST)
         return found
+
+    def _tokens_in(self, text: bytes) -> list[bytes]:
+        return jwts_in(text, self._bridge.session_token)
+
+    async def _in_refresh_cookies(self, headers: RawHeaders) -> list[bytes]:
+        """The refresh cookies, unless another site's page sent them."""
+        bridge = self._bridge
+        cookies = bridge.cookies.read(_cookie_lines(headers))
+        found = [value for name in bridge.refresh_cookies for value in cookies.get(name, ())]
+        if found and self._is_forged(headers):
+            if any(map(bridge.flow.is_ours, found)) or await bridge.flow.decides():
+                raise self._refused(Reason.CSRF)
+            return []
+        return found
+
+    def _presented(self) -> list[bytes]:
+        """What is in the places of logins, unless it was taken out: some apps refresh by it."""
+        presented, outcome = self._asking.presented, self._asking.outcome
+        if outcome is not None and isinstance(outcome.verdict, Passed) and outcome.verdict.strip:
+            return []
+        found = () if presented is None else presented.everything()
+        ours = None if presented is None else presented.session_cookie
+        return [each.value for each in found if each is not ours]
+
+    def _elsewhere(self, headers: RawHeaders) -> list[bytes]:
+        """Tokens in the query, and in headers that nobody configured."""
+        places = self._bridge.places
+        unlisted = [
+            value
+            for name, value in headers
+            if name.lower() not in _NOT_FOR_TOKENS and places.role(name) not in places.headers
+        ]
+        texts = (clear_query(places, self._asking.query), *unlisted)
+        return [token for text in texts for token in self._tokens_in(text)][:_MOST_IN_BODY]
 
     def _all_presented(self, body: bytes, headers: RawHeaders) -> list[bytes]:
         presented = self._asking.presented
         found = [] if presented is None else [each.value for each in presented.everything()]
-        cookies = self._bridge.cookies.read(_cookie_lines(headers))
-        for name in self._bridge.refresh_cookies:
-            found += cookies.get(name, frozenset())
-        return list(dict.fromkeys([*found, *self._in_body(body)]))
+        if not self._is_forged(headers):
+            cookies = self._bridge.cookies.read(_cookie_lines(headers))
+            found += [
+                one for name in self._bridge.refresh_cookies for one in cookies.get(name, ())
+            ]
+        found += self._in_body(body)
+        if any(map(is_marked, found)):
+            raise self._refused(Reason.BRIDGE_TOKEN)
+        return list(dict.fromkeys(found))
 
     def _is_forged(self, headers: RawHeaders) -> bool:
         return forged(
@@ -162,34 +251,35 @@ class Inward:
 
     async def _as_refresh(
         self,
-        found: tuple[bytes, Carried],
+        judged: _Judged,
         headers: list[tuple[bytes, bytes]],
         query: bytes,
         body: bytes,
         cookies: Mapping[str, str],
     ) -> Inbound:
         """The request with a refresh JWT of ours where the client's refresh token was."""
-        candidate, carried = found
-        self.carried = carried
+        self.carried = carried = judged.carried[0]
         jwt = await self._mint(carried, cookies, refresh=True)
-        by_body = candidate in body
+        swaps = dict.fromkeys([*judged.gone, carried.token], jwt)
         in_cookies = self._bridge.cookies.read(_cookie_lines(headers))
         by_cookie = [
             name
-            for name in self._bridge.refresh_cookies
-            if candidate in in_cookies.get(name, frozenset())
+            for name in sorted(self._bridge.refresh_cookies)
+            if not in_cookies.get(name, frozenset()).isdisjoint(judged.gone)
         ]
         headers, query = self._without_credentials(headers, query)
+        put = [(name, replaced(value, swaps)) for name, value in headers]
+        put_query, put_body = replaced(query, swaps), replaced(body, swaps)
+        is_put = (put, put_query, put_body) != (headers, query, body)
         for name in by_cookie:
-            headers, query = placed(("cookie", name, b""), jwt, headers, query)
-        if by_body:
-            headers, body = _with_body(headers, body, {candidate: jwt, carried.token: jwt})
-        if not by_body and not by_cookie:
-            headers, query = placed(self._transport(), jwt, headers, query)
-        else:  # what else the client sends on every call
-            access = await self._mint(carried, cookies)
-            headers, query = placed(self._transport(), access, headers, query)
-        return Inbound(headers, query, body if by_body else None)
+            put, put_query = placed(("cookie", name, b""), jwt, put, put_query)
+        # What else the client sends on every call, or where else it sends its refresh token.
+        other = await self._mint(carried, cookies) if is_put or by_cookie else jwt
+        put, put_query = placed(self._transport(), other, put, put_query)
+        if put_body == body:
+            return Inbound(put, put_query)
+        put, put_body = _with_body(put, body, swaps)
+        return Inbound(put, put_query, put_body)
 
     async def _mint(
         self, carried: Carried, cookies: Mapping[str, str], *, refresh: bool = False
@@ -221,8 +311,16 @@ class Inward:
     def _transport(self) -> Transport:
         """Where the JWT goes: where the client sent its own, if clients of the app do."""
         transports, outcome = self._bridge.transports, self._asking.outcome
+        token = None if self.carried is None else self.carried.token
+        for kind, name, scheme in transports:
+            if kind == "header" and token is not None and self._is_in(name, token):
+                return kind, name, scheme
         place = None if outcome is None else outcome.place
         return next((each for each in transports if each[0] == place), transports[0])
+
+    def _is_in(self, name: bytes, token: bytes) -> bool:
+        role = self._bridge.places.role
+        return any(role(key) == name and token in line for key, line in self._asking.headers)
 
     def _cookies(self, headers: RawHeaders) -> dict[str, str]:
         """Cookies that a claim mirrors; one that is sent twice with two values is none."""
@@ -234,11 +332,28 @@ class Inward:
         }
 
 
+@dataclass(slots=True)
+class _Judged:
+    """What came of a refresh request's tokens: sessions, refusals, and both in the bytes sent."""
+
+    carried: list[Carried] = field(default_factory=list)
+    gone: list[bytes] = field(default_factory=list)
+    refusals: list[Refused] = field(default_factory=list)
+
+    def __repr__(self) -> str:
+        return f"_Judged({len(self.carried)} carried, {len(self.refusals)} refused)"
+
+
+def _may_hold_jwt(text: bytes) -> bool:
+    is_spelt = b"%" in text or b"\\" in text
+    return is_spelt or (b"." in text and (b"ey" in text or b"ew" in text))
+
+
 def _with_body(
     headers: list[tuple[bytes, bytes]], body: bytes, swaps: Mapping[bytes, bytes]
 ) -> tuple[list[tuple[bytes, bytes]], bytes]:
     new = replaced(body, swaps)
-    gone = {b"content-length", b"transfer-encoding"}
+    gone = {b"content-length", b"transfer-encoding", b"content-encoding"}
     kept = [line for line in headers if line[0].lower() not in gone]
     return [*kept, (b"content-length", b"%d" % len(new))], new
 

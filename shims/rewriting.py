@@ -8,19 +8,26 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, TypeAlias
-from urllib.parse import unquote_to_bytes
 
 RawHeader: TypeAlias = tuple[bytes, bytes]
 Transport: TypeAlias = tuple[str, bytes, bytes]
 """Where a credential goes: "header", "cookie" or "query"; its name; a header's scheme."""
 
-_JWT: Final = re.compile(rb"eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*")
+# A JOSE header is an object: "{" and then a quote, or white space, in base64. Nothing is given
+# back: what looks like the beginning of a header is read once, or a body of nothing but beginnings
+# would cost its length squared. What has no dots is dropped afterwards.
+_STARTS: Final = (b"eyJ", b"eyA", b"ewo", b"ew0", b"ewk")
+_JWT: Final = re.compile(
+    rb"e(?:yJ|yA|wo|w0|wk)[A-Za-z0-9_-]*+(?:\.[A-Za-z0-9_-]++\.[A-Za-z0-9_-]*+)?+"
+)
 _TOKEN: Final = rb"[0-9A-Za-z]{49}(?![0-9A-Za-z])"
-_UNKNOWABLE: Final = b"eyJ0.eyJ0.0"
-_MOST: Final = 32  # tokens looked at in one text: each may cost a signature
 _TEXTUAL: Final = re.compile(
-    rb"\s*(?:text/|application/(?:[\w.-]+\+)?(?:json|xml)\b"
-    rb"|application/(?:javascript|x-www-form-urlencoded|x-ndjson))",
+    rb"\s*(?:$|text/|multipart/|application/(?:[\w.-]+\+)?(?:json|xml|jwt|yaml)\b"
+    rb"|application/(?:x-)?(?:javascript|www-form-urlencoded|ndjson|json|yaml)\b)",
+    re.IGNORECASE,
+)
+_STREAM: Final = re.compile(
+    rb"\s*(?:text/event-stream|multipart/|application/(?:x-ndjson|grpc)|(?:video|audio|image)/)",
     re.IGNORECASE,
 )
 # What describes the very bytes of a body that is no longer there.
@@ -34,35 +41,27 @@ _CACHE_RULES: Final = frozenset({b"cache-control", b"expires", b"surrogate-contr
 
 
 def jwts_in(text: bytes, prefix: bytes | None = None) -> list[bytes]:
-    """What looks like a JWT in `text`, and like a token of ours where its `prefix` is given."""
-    found = _JWT.findall(text) if b"eyJ" in text else []
+    """What looks like a JWT in `text`, and like a token of ours where its `prefix` is given.
+
+    Each once, in time linear in the text; how many of them are worth a look is the caller's.
+    """
+    found: list[bytes] = []
+    if b"." in text and any(start in text for start in _STARTS):
+        found = [each for each in _JWT.findall(text) if b"." in each]
     if prefix is not None and prefix in text:
         found += re.findall(re.escape(prefix) + _TOKEN, text)
-    return list(dict.fromkeys(found))[:_MOST]
-
-
-def unescaped(body: bytes) -> bytes:
-    """What a lenient reader makes of a request's body, whatever type it says it is.
-
-    JSON may spell any character by its number, and in UTF-16; a form by its percent code; a part
-    of a multipart body in base64, which is not undone: it reads as a token that is not there.
-    """
-    if b"content-transfer-encoding" in body.lower():
-        return _UNKNOWABLE
-    try:
-        return json.dumps(json.loads(body), ensure_ascii=False).encode("utf-8", "replace")
-    except (ValueError, RecursionError):
-        return unquote_to_bytes(body) if b"%" in body else body
+    return list(dict.fromkeys(found))
 
 
 def pointed(body: bytes, pointers: Iterable[str]) -> list[bytes]:
-    """The strings that JSON pointers (RFC 6901) lead to; none where `body` is not JSON."""
+    """The JWTs that JSON pointers (RFC 6901) lead to, behind a scheme or not, in a JSON body."""
     try:
         document = json.loads(body)
     except (ValueError, RecursionError):
         return []
     found = (_at(document, pointer) for pointer in pointers)
-    return [value.encode() for value in found if isinstance(value, str)]
+    texts = (value.encode("utf-8", "replace") for value in found if isinstance(value, str))
+    return [jwt for text in texts for jwt in jwts_in(text)]
 
 
 def _at(document: object, pointer: str) -> object:
@@ -79,11 +78,14 @@ def _at(document: object, pointer: str) -> object:
 
 
 def replaced(text: bytes, swaps: Mapping[bytes, bytes]) -> bytes:
-    """`text` with each key of `swaps` replaced by its value, the longest first."""
-    for old in sorted(swaps, key=len, reverse=True):
-        if old in text:
-            text = text.replace(old, swaps[old])
-    return text
+    """`text` with each key of `swaps` replaced by its value, once over, the longest key first."""
+    if not any(old in text for old in swaps):
+        return text
+    return _any_of(swaps).sub(lambda found: swaps[found[0]], text)
+
+
+def _any_of(swaps: Iterable[bytes]) -> re.Pattern[bytes]:
+    return re.compile(b"|".join(re.escape(old) for old in sorted(swaps, key=len, reverse=True)))
 
 
 def placed(
@@ -109,10 +111,20 @@ def amended(headers: Sequence[RawHeader], length: int, *, stores: bool) -> list[
     Args:
         stores: whether caches may keep it as the app said; not what hands a credential out.
     """
-    gone = _OF_THE_BYTES if stores else _OF_THE_BYTES | _CACHE_RULES
-    kept = [line for line in headers if line[0].lower() not in gone]
-    rules: list[RawHeader] = [] if stores else [(b"cache-control", b"no-store")]
-    return [*kept, *rules, (b"content-length", b"%d" % length)]
+    kept = [line for line in headers if line[0].lower() not in _OF_THE_BYTES]
+    kept = kept if stores else uncached(kept)
+    return [*kept, (b"content-length", b"%d" % length)]
+
+
+def uncached(headers: Sequence[RawHeader]) -> list[RawHeader]:
+    """The headers of an answer that hands a credential out: for no cache."""
+    kept = [line for line in headers if line[0].lower() not in _CACHE_RULES]
+    return [*kept, (b"cache-control", b"no-store")]
+
+
+def unsized(headers: Sequence[RawHeader]) -> list[RawHeader]:
+    """The headers without a length."""
+    return [line for line in headers if line[0].lower() != b"content-length"]
 
 
 def content_type(headers: Sequence[RawHeader]) -> bytes:
@@ -123,6 +135,11 @@ def content_type(headers: Sequence[RawHeader]) -> bytes:
 def is_textual(media_type: bytes) -> bool:
     """Whether a token could stand in a body of this type in plain sight."""
     return _TEXTUAL.match(media_type) is not None
+
+
+def is_stream(media_type: bytes) -> bool:
+    """Whether a body of this type has no end that anybody waits for."""
+    return _STREAM.match(media_type) is not None
 
 
 def is_encoded(headers: Sequence[RawHeader]) -> bool:
@@ -144,22 +161,36 @@ class Replacing:
 
     def __init__(self, swaps: Mapping[bytes, bytes]) -> None:
         self._swaps = swaps
+        self._pattern = _any_of(swaps)
         self._held = b""
 
     def feed(self, part: bytes, *, last: bool) -> bytes:
         """The next part of the stream as it goes out."""
-        text = replaced(self._held + part, self._swaps)
-        at = len(text) if last else self._begins(text)
-        self._held = text[at:]
-        return text[:at]
+        text = self._held + part
+        if last:
+            self._held = b""
+            return replaced(text, self._swaps)
+        out: list[bytes] = []
+        at = 0
+        while True:
+            found = self._pattern.search(text, at)
+            begins = self._begins(text, at)
+            # What may yet become a longer key, or begins before, decides first.
+            if found is None or begins <= found.start():
+                break
+            out += (text[at : found.start()], self._swaps[found[0]])
+            at = found.end()
+        out.append(text[at:begins])
+        self._held = text[begins:]
+        return b"".join(out)
 
-    def _begins(self, text: bytes) -> int:
-        """Where a token may have begun that is not whole yet; the end of the text if nowhere."""
+    def _begins(self, text: bytes, at: int) -> int:
+        """Where from `at` on a token may have begun that is not whole yet; else the end."""
         earliest = len(text)
         for old in self._swaps:
-            at = text.find(old[:1], max(0, len(text) - len(old) + 1))
-            while at != -1 and not old.startswith(text[at:]):
-                at = text.find(old[:1], at + 1)
-            if at != -1:
-                earliest = min(earliest, at)
+            place = text.find(old[:1], max(at, len(text) - len(old) + 1))
+            while place != -1 and not old.startswith(text[place:]):
+                place = text.find(old[:1], place + 1)
+            if place != -1:
+                earliest = min(earliest, place)
         return earliest

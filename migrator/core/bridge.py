@@ -7,18 +7,21 @@ deleted when the app no longer verifies JWTs.
 """
 
 import json
+import re
 import uuid
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final, cast
 
 from jwt.algorithms import get_default_algorithms
 
+from migrator.core import facts
 from migrator.core.claims import Purpose
 from migrator.core.issuers import ClaimNames
-from migrator.core.lookalike import as_signed
+from migrator.core.lookalike import as_signed, unescaped
 from migrator.core.sessions import Session
 
 MARK: Final = "urn:migrator:bridge"
@@ -28,11 +31,13 @@ _HEAD: Final = f'{{"{MARK}":true,'.encode()
 _MARKED: Final = b"." + urlsafe_b64encode(_HEAD[: len(_HEAD) - len(_HEAD) % 3])
 _SHORTEST: Final = len(_MARKED)
 _CLAIM: Final = f'"{MARK}"'.encode()
+_LEAST_CHARS: Final = len(_CLAIM) * 4 // 3  # of a segment that bears it
 
 _ALGORITHMS: Final = get_default_algorithms()
 _MOST_KEPT: Final = 50_000
 # Younger halves are handed out again, so a JWT always has half its life left when the app gets it.
 _FRESH_SHARE: Final = 2
+_NUMBER: Final = re.compile(r"0|-?[1-9][0-9]{0,18}")
 _SPACED: Final = frozenset({"scope"})  # RFC 8693 section 4.2; every other name holds a list
 
 
@@ -42,12 +47,17 @@ def is_marked(credential: bytes) -> bool:
     One that a library made from a bridge JWT is one too: simplejwt copies claims that it does not
     know from a refresh token to what it issues for it.
     """
-    if _MARKED in credential:
-        return True
     if len(credential) < _SHORTEST:
         return False
-    segments = as_signed(credential).split(b".")
-    return any(_CLAIM in urlsafe_b64decode(part + b"=" * (-len(part) % 4)) for part in segments)
+    text = unescaped(credential)
+    if _MARKED in credential or _MARKED in text:
+        return True
+    return any(_CLAIM in _decoded(part) for part in text.split(b".") if len(part) >= _LEAST_CHARS)
+
+
+def _decoded(segment: bytes) -> bytes:
+    signed = as_signed(segment)
+    return urlsafe_b64decode(signed + b"=" * (-len(signed) % 4))
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +163,7 @@ class Minter:
         }
         if purpose == "refresh":
             return self._minted(session, purpose, scopes, mirrored, now, marked=marked)
-        key = (session.id, *mirrored.values())
+        key = (session.id, *mirrored.items())
         kept = self._kept.get(key)
         if (
             kept is not None
@@ -165,10 +175,14 @@ class Minter:
         jwt = self._minted(session, purpose, scopes, mirrored, now)
         self._kept.pop(key, None)
         if len(self._kept) >= _MOST_KEPT:
-            self._kept.pop(next(iter(self._kept)), None)
+            self._drop_oldest()
         fresh_until = self._fresh_until(session, now)
         self._kept[key] = _Minted(jwt, session, scopes, fresh_until)
         return jwt
+
+    def _drop_oldest(self) -> None:
+        with suppress(RuntimeError, StopIteration):  # another thread changed the dict meanwhile
+            self._kept.pop(next(iter(self._kept)), None)
 
     def _fresh_until(self, session: Session, now: datetime) -> datetime:
         until = now + self.shape.lifetime / _FRESH_SHARE
@@ -194,7 +208,9 @@ class Minter:
         payload = dict(style.constants)
         kept = dict(session.claims)
         for name, value in kept.items():
-            _put(payload, name, value)
+            if name.partition(".")[0] not in kept:
+                _put(payload, name, value)
+            payload[name] = value  # which of both a dot means, only the app knows
         payload |= style.purpose
         ends = self._expires(session)
         if shape.expiring and (ends is None or now >= ends):
@@ -203,7 +219,9 @@ class Minter:
         if shape.claims.client and session.client and shape.claims.client not in kept:
             _put(payload, shape.claims.client, session.client)
         if shape.claims.scopes:
-            _put(payload, shape.claims.scopes, _scopes(shape.claims.scopes, scopes))
+            said = facts.claim(payload, shape.claims.scopes)
+            if facts.words(said) != scopes:
+                _put(payload, shape.claims.scopes, _scopes(shape.claims.scopes, said, scopes))
         payload |= mirrored
         if shape.iss is not None:
             payload["iss"] = shape.iss
@@ -225,12 +243,15 @@ def _jti(session: Session, purpose: Purpose) -> object:
 
 
 def _subject(subject: str, shape: Shape) -> object:
-    is_number = shape.integer_subject and subject.isascii() and subject.isdigit()
+    # "007" is somebody else than 7, and a number has one spelling only.
+    is_number = shape.integer_subject and _NUMBER.fullmatch(subject) is not None
     return int(subject) if is_number else subject
 
 
-def _scopes(claim: str, scopes: frozenset[str]) -> object:
-    return " ".join(sorted(scopes)) if claim in _SPACED else sorted(scopes)
+def _scopes(claim: str, said: object, scopes: frozenset[str]) -> object:
+    """The scopes as the login had them: a text, a list, or what is usual under that name."""
+    is_text = isinstance(said, str) or (said is None and claim in _SPACED)
+    return " ".join(sorted(scopes)) if is_text else sorted(scopes)
 
 
 def _put(payload: dict[str, object], name: str, value: object) -> None:

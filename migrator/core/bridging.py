@@ -12,26 +12,29 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from migrator.core import tokens, verdicts
 from migrator.core.bridge import Minter, is_marked
-from migrator.core.errors import Refused
+from migrator.core.errors import Refused, Unavailable
 from migrator.core.flow import run
 from migrator.core.issuing import Issuing
-from migrator.core.legacy import Foreign, Legacy
+from migrator.core.legacy import Legacy, Wrong
+from migrator.core.lookalike import as_signed
 from migrator.core.phases import RULES, bucket_of
 from migrator.core.seen import plain
 from migrator.core.sessions import Session, exchange_end, swap_end
-from migrator.core.swapping import client_of
+from migrator.core.swapping import BINDING, client_of
 from migrator.core.verdicts import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
     from migrator.core.claims import Claims, Purpose
+    from migrator.core.phases import Phase, Rule
     from migrator.core.verdicts import Principal
 
 Share: TypeAlias = Literal["session", "legacy"]
 _AGENT_CHARS = 512
 _UNAUTHORIZED = 401
+_MOST_SIGNATURES = 32  # looked at in one answer, whoever wrote into it
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,15 +107,67 @@ class Bridging(Issuing):
             carried = await self.carried(presented)
             if not await self._issues_for(carried.session):
                 return replace(carried, goes_back=True)
-        elif isinstance(self.verifier.whose(presented, allowed=None, path=""), Foreign):
-            return None
+        else:
+            owner = self.verifier.whose(presented, path="")
+            if isinstance(owner, Wrong):  # perhaps one of the issuer's, spelt in another way
+                await self._bind(as_signed(presented), owner.reason, _PURPOSES)
+            if not isinstance(owner, Legacy):
+                return None
         try:
             issued = await self._exchanged(presented)
         except Refused as refused:
             if refused.reason is Reason.LEGACY_EXPIRED and await self._may_read():
                 return None  # the app's own answer is what sends its client to the login screen
+            if refused.reason in _OF_ANOTHER_PURPOSE:
+                await self._bind(presented)
             raise
-        return None if issued is None else await self.carried(str(issued.token).encode())
+        if issued is None:
+            await self._bind(presented)
+            return None
+        return await self.carried(str(issued.token).encode())
+
+    async def _bind(
+        self,
+        signed: bytes,
+        reason: Reason | None = None,
+        purposes: Sequence[Purpose] = ("access",),
+    ) -> None:
+        """See that an app which takes at its refresh route what we do not gets nothing revoked.
+
+        Args:
+            signed: a token of an issuer, as it was signed.
+            reason: why it may not come as it came, wherever we decide; None: it came so.
+            purposes: what it may be; apps whose tokens slide refresh by an access token.
+
+        Raises:
+            Refused: the app must not see it.
+        """
+        owner = self.verifier.whose(signed, path="")
+        if not isinstance(owner, Legacy):
+            return
+        for purpose in purposes:
+            claims = self.verifier.verify(
+                signed, owner.candidates, now=await self.now(), purpose=purpose
+            )
+            if isinstance(claims, verdicts.Refused):
+                continue
+            rule = RULES[await self._phase_of(claims, claims.client)]
+            if rule.legacy in {"verify_then_refuse", "unread"}:
+                raise self._refused(Reason.LEGACY_RETIRED, claims)
+            if reason is not None and rule.legacy != "shadow":
+                raise self._refused(reason, claims)
+            await self._refuse_bound(claims, rule)
+            return
+
+    async def _refuse_bound(self, claims: Claims, rule: Rule) -> None:
+        try:
+            reason = await self.fault_of(await self.store.check(claims), claims)
+        except Unavailable:
+            if rule.legacy == "shadow":
+                return  # the app decides
+            raise
+        if reason in BINDING:
+            raise self._refused(reason, claims)
 
     async def _issues_for(self, session: Session) -> bool:
         """Whether whom `session` belongs to gets sessions at login and refresh."""
@@ -122,6 +177,14 @@ class Bridging(Issuing):
             issuer=self.minter.shape.issuer, client=session.client, bucket=bucket
         )
         return rollout.includes(RULES[phase].issue, bucket)
+
+    async def _phase_of(self, claims: Claims, client: str | None) -> Phase:
+        bucket = bucket_of(claims.subject, claims.realm)
+        return (await self.where()).phase_for(issuer=claims.issuer, client=client, bucket=bucket)
+
+    async def decides(self) -> bool:
+        """Whether the shim answers for legacy tokens; in `observe` the app does."""
+        return RULES[(await self.where()).phase].legacy != "shadow"
 
     async def _may_read(self) -> bool:
         """Whether legacy tokens are still the app's to read."""
@@ -144,38 +207,59 @@ class Bridging(Issuing):
     # Back from the app.
 
     async def issued(
-        self, found: Sequence[bytes], to: From
-    ) -> tuple[dict[bytes, Purpose], bytes | None]:
-        """What the JWTs `found` in an answer are, and the session token that replaces them.
+        self, found: Sequence[bytes], to: From, *, refreshes: bool = False
+    ) -> dict[bytes, bytes]:
+        """Which of the JWTs `found` in an answer become which session token.
 
-        The token is None where none of them is a login's, and where the phase leaves them to
-        their client: then they are noted, for the drain horizon.
+        Each subject among them has a session of its own: an administrator's refresh token beside
+        the access token of whom they act as lends the latter nothing (P3). None of what is no
+        login, and none where the phase leaves it to its client: then it is noted, for the drain
+        horizon.
+
+        Args:
+            refreshes: they were issued for what came before them, which may have been revoked.
 
         Raises:
+            Refused: they belong to a family that was.
             Unavailable: nobody can say; the answer must not go out.
         """
-        read = await self._read(found)
-        if not read:
-            return {}, None
-        access = next((each for each in read.values() if each.purpose == "access"), None)
-        refresh = next((each for each in read.values() if each.purpose == "refresh"), None)
-        login = access or refresh
-        assert login is not None  # read is not empty
-        purposes = {jwt: each.purpose for jwt, each in read.items()}
-        client = login.client or client_of(to.user_agent)
-        rollout = await self.where()
-        bucket = bucket_of(login.subject, login.realm)
-        phase = rollout.phase_for(issuer=login.issuer, client=client, bucket=bucket)
+        logins: dict[tuple[str, str], dict[bytes, Claims]] = {}
+        for jwt, claims in (await self._read(found)).items():
+            logins.setdefault((claims.realm, claims.subject), {})[jwt] = claims
+        swaps: dict[bytes, bytes] = {}
+        for login in logins.values():
+            if refreshes:
+                await self._refuse_denied(login.values())
+            token = await self._begin_for(login, to)
+            if token is not None:
+                swaps |= dict.fromkeys(login, token)
+        return swaps
+
+    async def _refuse_denied(self, several: Iterable[Claims]) -> None:
+        if not await self._has_legacy():
+            return
+        for claims in several:
+            if (await self.store.check(claims)).bar == "denied":
+                raise self._refused(Reason.DENIED, claims)
+
+    async def _begin_for(self, login: Mapping[bytes, Claims], to: From) -> bytes | None:
+        """The token of a new session in place of one subject's JWTs; None: they stay."""
+        by_purpose = {claims.purpose: claims for claims in reversed([*login.values()])}
+        refresh = by_purpose.get("refresh")
+        claims = by_purpose.get("access") or next(iter(login.values()))
+        client = claims.client or client_of(to.user_agent)
+        rollout, bucket = await self.where(), bucket_of(claims.subject, claims.realm)
+        phase = await self._phase_of(claims, client)
         if not rollout.includes(RULES[phase].issue, bucket):
-            await self._note_issued({str(at): jwt.decode() for at, jwt in enumerate(purposes)})
-            return purposes, None
-        session = await self._begun(login, refresh, client, to)
+            await self._note_issued({str(at): jwt.decode() for at, jwt in enumerate(login)})
+            return None
+        session = await self._begun(claims, refresh, client, to)
         made = await self._issue(session, self.terms.session_prefix, cap=self.terms.per_subject)
-        return purposes, str(made.token).encode()
+        return str(made.token).encode()
 
     async def renewed(
         self, carried: Carried, found: Sequence[bytes], *, refreshes: bool
-    ) -> dict[bytes, Purpose]:
+    ) -> list[bytes]:
         """Which of the JWTs in an answer to a session are of its own subject, or our own.
 
         At a refresh an app looks its user up, so what it says then are the session's claims from
@@ -188,8 +272,7 @@ class Bridging(Issuing):
             await self.store.set_claims(session.id, access.kept)
             self.recent.evict(tokens.digest(carried.token))
         marked = [jwt for jwt in found if jwt not in read and is_marked(jwt)]
-        own = {jwt: each.purpose for jwt, each in read.items() if _is_of(each, session)}
-        return own | dict.fromkeys(marked, "access")
+        return [*marked, *(jwt for jwt, each in read.items() if _is_of(each, session))]
 
     async def end_presented(self, presented: bytes) -> None:
         """End what a credential at the logout route names; nobody's need no ending.
@@ -197,10 +280,9 @@ class Bridging(Issuing):
         Raises:
             Unavailable: it could not be ended.
         """
-        if self.is_ours(presented) or isinstance(
-            self.verifier.whose(presented, allowed=None, path=""), Legacy
-        ):
-            await self._end(presented, reason="logout", by="app")
+        signed = presented if self.is_ours(presented) else as_signed(presented)
+        if self.is_ours(signed) or isinstance(self.verifier.whose(signed, path=""), Legacy):
+            await self._end(signed, reason="logout", by="app")
 
     def answered(self, session: Session, code: int) -> None:
         """Take in how the app answered what it was shown: doctor asks whether it understands."""
@@ -218,11 +300,15 @@ class Bridging(Issuing):
 
     async def _read(self, found: Sequence[bytes]) -> dict[bytes, Claims]:
         """Those of `found` that an issuer signed for a login, as claims."""
-        now, read = await self.now(), {}
+        read: dict[bytes, Claims] = {}
+        now, left = await self.now(), _MOST_SIGNATURES
         for jwt in found:
             owner = self.verifier.whose(jwt, allowed=None, path="", marked=True)
             if not isinstance(owner, Legacy):
                 continue
+            left -= 1
+            if left < 0:
+                break
             for purpose in _PURPOSES:
                 claims = self.verifier.verify(jwt, owner.candidates, now=now, purpose=purpose)
                 if not isinstance(claims, verdicts.Refused):
@@ -282,3 +368,4 @@ def _is_of(claims: Claims, session: Session) -> bool:
 
 
 _PURPOSES: tuple[Purpose, ...] = ("access", "refresh")
+_OF_ANOTHER_PURPOSE = frozenset({Reason.WRONG_PURPOSE, Reason.BAD_SIGNATURE})

@@ -36,7 +36,7 @@ def resembles_jwt(credential: bytes) -> bool:
     """
     if len(credential) > _RAW_ROOM_BYTES:
         return True  # nobody can vouch for what is not looked at
-    return any(_holds_jwt(text) for text in {credential, _unescaped(credential)})
+    return any(_holds_jwt(text) for text in {credential, unescaped(credential)})
 
 
 def _holds_jwt(text: bytes) -> bool:
@@ -55,12 +55,13 @@ def _holds_jwt(text: bytes) -> bool:
 
 def as_signed(credential: bytes) -> bytes:
     """`credential` in the one spelling that a signer writes, whatever it says then."""
-    text = _unescaped(credential[:_RAW_ROOM_BYTES]).translate(None, _SKIPPED)[:ROOM_BYTES]
+    text = unescaped(credential[:_RAW_ROOM_BYTES]).translate(None, _SKIPPED)[:ROOM_BYTES]
     segments = text.translate(_TO_STANDARD).split(b".")[:_MOST_SEGMENTS]
     return b".".join(urlsafe_b64encode(_raw(segment)).rstrip(b"=") for segment in segments)
 
 
-def _unescaped(raw: bytes) -> bytes:
+def unescaped(raw: bytes) -> bytes:
+    """`raw` as readers see it that undo percent codes and the octal ones of quoted cookies."""
     text = raw
     for _ in range(_MOST_UNESCAPES):
         if b"%" not in text:

@@ -95,7 +95,7 @@ class Over:
         scope = getattr(request, "scope", None)
         if scope is None:
             return
-        ours = {name for _, name in self._environs.keys}
+        ours = {name for _, name in self._environs.keys} | {name for name, _ in inbound.headers}
         kept = [line for line in scope["headers"] if line[0].lower() not in ours]
         headers = [*kept, *((name.lower(), value) for name, value in inbound.headers)]
         set_scope(request, headers=headers, query_string=inbound.query)
