@@ -30,6 +30,7 @@ Says: TypeAlias = Callable[[Answer, Scope, Receive, Send], Awaitable[None]]
 
 _START: Final = "http.response.start"
 _BODY: Final = "http.response.body"
+_FILES: Final = {"http.response.pathsend", "http.response.zerocopysend"}
 
 
 class Disconnected(Exception):
@@ -64,6 +65,8 @@ class Over:
             return
         except Disconnected:
             return
+        if inbound.body is not None and not crossing.reads:
+            await read_body(receive)  # it was looked into already, and is not to come twice
         if inbound.body is not None or crossing.reads:
             receive = replaying(body if inbound.body is None else inbound.body, receive)
         scope["headers"] = [(name.lower(), value) for name, value in inbound.headers]
@@ -71,40 +74,82 @@ class Over:
         if scope["type"] != "http":
             await app(scope, receive, send)
             return
-        back = _Back(crossing, send)
+
+        async def instead(why: Refused | Unavailable) -> None:
+            answer = self._answers.unavailable()
+            if isinstance(why, Refused):
+                answer = self._answers.refuse(why.reason)
+            await self._says(answer, scope, receive, send)
+
+        back = _Back(crossing, send, instead)
         try:
             await app(scope, receive, back.send)
             await back.finish()
-        except Unavailable:
+        except (Refused, Unavailable) as error:  # an app may ask our stores by itself
             if back.is_begun:
                 raise
-            await self._says(self._answers.unavailable(), scope, receive, send)
+            await instead(error)
+        except Exception:
+            if not back.is_replaced:
+                raise
 
 
 class _Back:
-    """The way back of one answer."""
+    """The way back of one answer.
 
-    def __init__(self, crossing: Crossing, send: Send) -> None:
+    Args:
+        instead: answers in the app's place where its answer must not go out. It is not told: what
+            frameworks do with an exception of `send` is theirs, and the rest of it goes nowhere.
+    """
+
+    def __init__(
+        self,
+        crossing: Crossing,
+        send: Send,
+        instead: Callable[[Refused | Unavailable], Awaitable[None]],
+    ) -> None:
         self._crossing = crossing
         self._send = send
+        self._instead = instead
         self._start: Message | None = None
         self._held: list[bytes] | None = None
         self._size = 0
-        self.is_begun = False
+        self.is_begun = self.is_replaced = False
 
     async def send(self, message: Message) -> None:
         """What the app sends."""
+        if self.is_replaced:
+            return
+        try:
+            await self._sends(message)
+        except (Refused, Unavailable) as error:
+            if self.is_begun:
+                raise
+            await self._replace(error)
+
+    async def finish(self) -> None:
+        """The app has returned: what is held without an end is all there will be."""
+        if self._held is None or self.is_replaced:
+            return
+        try:
+            await self._judged(more=True)
+        except (Refused, Unavailable) as error:
+            await self._replace(error)
+
+    async def _replace(self, why: Refused | Unavailable) -> None:
+        self._start = self._held = None
+        self.is_begun = self.is_replaced = True
+        await self._instead(why)
+
+    async def _sends(self, message: Message) -> None:
         if message["type"] == _START:
             await self._starts(message)
         elif message["type"] == _BODY:
             await self._goes_on(message)
         else:  # trailers, early hints, a path to a file: nothing of ours is in them
-            await self._let_go()
+            if message["type"] in _FILES:
+                await self._let_go()
             await self._send(message)
-
-    async def finish(self) -> None:
-        """The app has returned: what is held without an end goes out as it is."""
-        await self._let_go()
 
     async def _starts(self, message: Message) -> None:
         headers = _raw(message)
@@ -124,14 +169,20 @@ class _Back:
         if self._size > ANSWER_ROOM_BYTES:
             await self._let_go(more=more)
         elif not more:
-            start, whole = self._start, b"".join(self._held)
-            self._start = self._held = None
-            answered = await self._crossing.leave(start["status"], _raw(start), whole)
-            await self._begin(start, answered)
-            await self._send({"type": _BODY, "body": answered.body or b""})
+            await self._judged()
+
+    async def _judged(self, *, more: bool = False) -> None:
+        """Send what was held, as a whole."""
+        assert self._start is not None
+        start, whole = self._start, b"".join(self._held or ())
+        self._start = self._held = None
+        answered = await self._crossing.leave(start["status"], _raw(start), whole)
+        await self._begin(start, answered)
+        message: Message = {"type": _BODY, "body": answered.body or b""}
+        await self._send({**message, "more_body": True} if more else message)
 
     async def _let_go(self, *, more: bool = True) -> None:
-        """Send what was held after all: too long, or ended without saying so."""
+        """Send what was held after all: it is too long, or a file is to follow."""
         if self._start is None or self._held is None:
             return
         start, parts = self._start, b"".join(self._held)

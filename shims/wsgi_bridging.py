@@ -83,6 +83,8 @@ class _Back:
         self._start: tuple[str, list[tuple[str, str]]] | None = None
         self._exc_info: Any = None
         self._written: list[bytes] = []
+        self._size = 0
+        self._is_closed = False
         self._write: Callable[[bytes], object] | None = None
         self.is_begun = False
 
@@ -93,57 +95,84 @@ class _Back:
         if self.is_begun:
             return self._start_response(status, headers, exc_info)
         self._start, self._exc_info = (status, headers), exc_info
+        self._written, self._size = [], 0  # of the answer that an error takes the place of
         return self._goes_out
 
     def _goes_out(self, part: bytes) -> None:
-        """The `write` of PEP 3333, for apps that still use it."""
-        if self._write is None:
-            self._written.append(part)
-        else:
+        """The `write` of PEP 3333, for apps that still use it: nothing waits that need not."""
+        if self._write is not None:
             self._write(self._crossing.passing(part, last=False))
+            return
+        self._written.append(part)
+        self._size += len(part)
+        code, lines = self._said()
+        if not self._crossing.holds(code, lines) or self._size > ANSWER_ROOM_BYTES:
+            self._begins(lines)
+            parts, self._written = self._written, []
+            for each in parts:
+                self._goes_out(each)
 
     def answer(self, parts: Iterable[bytes]) -> Iterable[bytes]:
-        """The answer, judged. The app's iterable is closed when the last of it is gone."""
-        first: list[bytes] = []
+        """The answer, judged. The app's iterable is closed once, whatever comes of it."""
+        try:
+            return self._answer(parts)
+        except BaseException:
+            if not self._is_closed:
+                _close(parts)
+            raise
+
+    def _answer(self, whole: Iterable[bytes]) -> Iterable[bytes]:
+        before: list[bytes] = []
+        parts = whole
         if self._start is None:  # a generator says its status when it is first asked
-            iterator = iter(parts)
-            first = [part for part in (next(iterator, None),) if part is not None]
-            parts = _Rest(iterator, parts)
+            iterator = iter(whole)
+            before = [part for part in (next(iterator, None),) if part is not None]
+            parts = _Rest(iterator, whole)
         if self._start is None:
             raise RuntimeError("the app answered without calling start_response")
-        status, headers = self._start
-        code, lines = int(status[:3]), [(raw(name), raw(value)) for name, value in headers]
-        before, self._written = [*self._written, *first], []
-        if not self._crossing.holds(code, lines):
-            return self._passed(status, code, lines, before, parts)
+        code, lines = self._said()
+        if self._has_begun() or not self._crossing.holds(code, lines):
+            return self._passed(lines, before, parts)
         held, size, iterator = before, sum(map(len, before)), iter(parts)
         for part in iterator:
             held.append(part)
             size += len(part)
-            if size > ANSWER_ROOM_BYTES:
-                return self._passed(status, code, lines, held, _Rest(iterator, parts))
-        _close(parts)
-        answered = run(self._crossing.leave(code, lines, b"".join([*held, *self._written])))
-        self._begin(status, answered.headers)
+            if self._has_begun() or size > ANSWER_ROOM_BYTES:
+                return self._passed(lines, held, _Rest(iterator, whole))
+        if self._has_begun():
+            return self._passed(lines, held, _Rest(iterator, whole))
+        answered = run(self._crossing.leave(code, lines, b"".join([*self._written, *held])))
+        self._begin(answered.headers)
+        self._is_closed = True
+        _close(whole)
         return [answered.body or b""]
 
+    def _has_begun(self) -> bool:
+        return self._write is not None
+
+    def _said(self) -> tuple[int, list[tuple[bytes, bytes]]]:
+        assert self._start is not None
+        status, headers = self._start
+        return int(status[:3]), [(raw(name), raw(value)) for name, value in headers]
+
     def _passed(
-        self,
-        status: str,
-        code: int,
-        lines: list[tuple[bytes, bytes]],
-        before: list[bytes],
-        parts: Iterable[bytes],
+        self, lines: list[tuple[bytes, bytes]], before: list[bytes], parts: Iterable[bytes]
     ) -> Iterable[bytes]:
-        answered = run(self._crossing.leave(code, lines))
-        self._begin(status, answered.headers)
+        if self._write is None:
+            self._begins(lines)
+            before, self._written = [*self._written, *before], []
         if self._crossing.is_watching or before:
             return _Passing(self._crossing, before, parts)
         return parts
 
-    def _begin(self, status: str, headers: list[tuple[bytes, bytes]]) -> None:
+    def _begins(self, lines: list[tuple[bytes, bytes]]) -> None:
+        """Begin an answer that is not held."""
+        self._begin(run(self._crossing.leave(self._said()[0], lines)).headers)
+
+    def _begin(self, headers: list[tuple[bytes, bytes]]) -> None:
+        assert self._start is not None
         self.is_begun = True
-        lines = native(headers)
+        status, lines = self._start[0], native(headers)
         if self._exc_info is None:
             self._write = self._start_response(status, lines)
         else:
