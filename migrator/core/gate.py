@@ -53,6 +53,8 @@ class _Admission(Swapping):
         admitted = self.recent.peek(credential.value, credential.issuers)
         if admitted is None:
             return None
+        if admitted.principal.via == "legacy" and _brings_more(presented, credential):
+            return None
         return self._with_sent(Outcome(admitted, credential.place), presented)
 
     def peek_header(self, value: bytes, issuers: frozenset[str]) -> Admitted | None:
@@ -92,26 +94,31 @@ class _Admission(Swapping):
 
     async def _admit(self, presented: Presented) -> Outcome:
         outcome = self._with_sent(await self._decided(presented), presented)
-        verdict = outcome.verdict
-        if isinstance(verdict, Passed) and not verdict.strip:
-            return replace(outcome, dead_legacy=await self._leaves_dead(presented))
-        return outcome
+        if not _is_read_by_app(outcome.verdict):
+            return outcome
+        left = await self._left_dead(presented)
+        if left is not None and left[0].place == "body":  # that is not for us to write anew
+            return Outcome(left[1], "body")
+        return replace(outcome, dead_legacy=outcome.dead_legacy or left is not None)
 
-    async def _leaves_dead(self, presented: Presented) -> bool:
-        """Whether a legacy token is refused that did not decide.
+    async def _left_dead(self, presented: Presented) -> tuple[Credential, Refused] | None:
+        """A legacy token that is refused and that did not decide.
 
-        A request that goes on without a principal is judged by the app, by whichever credential it
-        looks for first: a revoked JWT beside somebody's API key must not come in by that.
+        A request that goes on with JWTs is judged by the app, by whichever credential it looks
+        for first: a revoked one beside somebody's API key, or beside another's that lives, must
+        not come in by that.
         """
         decided = presented.header is None and presented.fault is None
         left = presented.others if decided else (presented.legacy, *presented.others)
         left = (*presented.legacy_copies, *left)
+        decider = None if presented.header is None else presented.header.value
         for credential in left:
-            if credential is None:
+            if credential is None or credential.value == decider:
                 continue
-            if isinstance(await self._judge(credential, presented), Refused):
-                return True
-        return False
+            verdict = await self._judge(credential, presented)
+            if isinstance(verdict, Refused):
+                return credential, verdict
+        return None
 
     async def _decided(self, presented: Presented) -> Outcome:
         if _bears_mark(presented):  # before anything else, in every phase: it is nobody's here
@@ -254,6 +261,20 @@ class _Admission(Swapping):
             self.usage.count(None, None, f"passed:{fault}")
             return Passed(fault)
         return self.refuse(fault)
+
+
+def _brings_more(presented: Presented, decided: Credential) -> bool:
+    """Whether there is a legacy token besides the one that decides."""
+    if presented.others or presented.legacy_copies:
+        return True
+    return presented.legacy is not None and presented.legacy.value != decided.value
+
+
+def _is_read_by_app(verdict: Verdict) -> bool:
+    """Whether the app may look for JWTs of the request by itself."""
+    if isinstance(verdict, Passed):
+        return not verdict.strip
+    return isinstance(verdict, Admitted) and verdict.principal.via == "legacy"
 
 
 def _bears_mark(presented: Presented) -> bool:
