@@ -25,6 +25,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Protocol
 
 from migrator.core.errors import Unavailable
+from migrator.core.phases import Phase
 from migrator.core.recent import FOREVER, SECOND_NS
 from migrator.stores.feed import Beat
 
@@ -307,7 +308,9 @@ class Pulse:
         ids = list(self._used)
         by_token = [session_id for session_id, presented in self._used.items() if presented]
         self._feed.seen(ids, by_token=by_token, has_legacy=self._has_legacy)
-        self._feed.carry_on(by_token, self._carrying)
+        rollout = self._node.rollout
+        if self._carrying.in_observe or (rollout and rollout.phase is not Phase.OBSERVE):
+            self._feed.carry_on(by_token, self._carrying)
         self._used.clear()
         if not self._has_legacy:
             usage.take_tallies()

@@ -280,6 +280,7 @@ def _pulse_of(settings: Settings, node: Node, ledgers: LedgersOfNode) -> Pulse:
         carrying=Carrying(
             {realm: by.total_seconds() for realm, by in rolling_of(settings).items()},
             settings.sessions.absolute.total_seconds(),
+            in_observe=settings.bridge is None,
         ),
         companion=ledgers,
     )

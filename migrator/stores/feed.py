@@ -178,10 +178,17 @@ class Beat:
 
 @dataclass(frozen=True, slots=True)
 class Carrying:
-    """How far use carries an exchanged session on: by realm, and at most since it began."""
+    """How far use carries an exchanged session on: by realm, and at most since it began.
+
+    Args:
+        in_observe: whether it does in `observe` too. Behind a bridge it does not: there a client
+            gets its JWTs again at the refresh route, and so that it goes there, use alone must
+            come to an end, as it would have with its JWTs.
+    """
 
     rolling_s: Mapping[str, float]
     absolute_s: float
+    in_observe: bool = True
 
 
 class Feed:
