@@ -269,7 +269,8 @@ class Bridging(Issuing):
         access = next((each for each in read.values() if each.purpose == "access"), None)
         session = carried.session
         if refreshes and access is not None and _is_of(access, session):
-            await self.store.set_claims(session.id, access.kept)
+            scopes = access.scopes if self.minter.shape.claims.scopes else None
+            await self.store.set_claims(session.id, access.kept, scopes)
             self.recent.evict(tokens.digest(carried.token))
         marked = [jwt for jwt in found if jwt not in read and is_marked(jwt)]
         return [*marked, *(jwt for jwt, each in read.items() if _is_of(each, session))]

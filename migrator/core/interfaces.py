@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from datetime import datetime
     from uuid import UUID
 
@@ -108,8 +108,10 @@ class Store(Protocol):
         """Move the end of a living session to `expires_at`, never to earlier."""
         ...
 
-    async def set_claims(self, session_id: UUID, claims: Mapping[str, object]) -> None:
-        """Replace the claims that a living session echoes."""
+    async def set_claims(
+        self, session_id: UUID, claims: Mapping[str, object], scopes: Collection[str] | None = None
+    ) -> None:
+        """Replace the claims that a living session echoes, and its scopes unless None."""
         ...
 
     async def end(self, session_id: UUID, *, reason: str, by: str, legacy: bool) -> Ended:

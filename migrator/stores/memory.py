@@ -7,7 +7,7 @@ suite runs over both. It remembers nothing once the process is gone, so no login
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
@@ -188,12 +188,15 @@ class MemoryStore:
             if session.expires_at is not None and session.expires_at < expires_at:
                 self._sessions[session_id] = replace(session, expires_at=expires_at)
 
-    async def set_claims(self, session_id: UUID, claims: Mapping[str, object]) -> None:
+    async def set_claims(
+        self, session_id: UUID, claims: Mapping[str, object], scopes: Collection[str] | None = None
+    ) -> None:
         """See `Store.set_claims`."""
         with self._lock:
             session = self._sessions.get(session_id)
             if session is not None and session.revoked_at is None:
-                self._sessions[session_id] = replace(session, claims=dict(claims))
+                kept = session.scopes if scopes is None else frozenset(scopes)
+                self._sessions[session_id] = replace(session, claims=dict(claims), scopes=kept)
 
     # ---- ending --------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ from migrator.core.sessions import Session
 from migrator.stores import queries as q
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from datetime import datetime
     from uuid import UUID
 
@@ -116,9 +116,16 @@ class Postgres:
         """See `Store.extend`."""
         await self._one("EXTEND", session_id=session_id, expires_at=expires_at)
 
-    async def set_claims(self, session_id: UUID, claims: Mapping[str, object]) -> None:
+    async def set_claims(
+        self, session_id: UUID, claims: Mapping[str, object], scopes: Collection[str] | None = None
+    ) -> None:
         """See `Store.set_claims`."""
-        await self._one("SET_CLAIMS", session_id=session_id, claims=Jsonb(dict(claims)))
+        await self._one(
+            "SET_CLAIMS",
+            session_id=session_id,
+            claims=Jsonb(dict(claims)),
+            scopes=None if scopes is None else sorted(scopes),
+        )
 
     async def end(self, session_id: UUID, *, reason: str, by: str, legacy: bool) -> Ended:
         """See `Store.end`."""

@@ -140,8 +140,9 @@ WHERE digest IS NOT NULL"""
 
 SET_CLAIMS = """
 WITH moved AS (
-  UPDATE {s}.sessions SET claims = %(claims)s
-  WHERE id = %(session_id)s AND revoked_at IS NULL AND claims IS DISTINCT FROM %(claims)s
+  UPDATE {s}.sessions SET claims = %(claims)s, scopes = coalesce(%(scopes)s, scopes)
+  WHERE id = %(session_id)s AND revoked_at IS NULL
+    AND (claims, scopes) IS DISTINCT FROM (%(claims)s, coalesce(%(scopes)s, scopes))
   RETURNING digest)
 INSERT INTO {s}.feed (kind, key) SELECT 'session', encode(digest, 'hex') FROM moved
 WHERE digest IS NOT NULL"""
