@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
 
+import jwt
 import pytest
 from fastapi.testclient import TestClient
 
@@ -12,6 +16,8 @@ from migrator import wiring
 from migrator.control import schema
 from migrator.settings import Settings
 from tests.apps.fastapi_tutorial.deployment import BRIDGE, TodoList
+from tests.cli.deployment import Deployment as Operator
+from tests.conftest import CacheServer
 from tests.rig import Rig
 
 pytestmark = pytest.mark.xdist_group("to-do list")
@@ -78,6 +84,51 @@ def test_a_login_made_on_the_way_holds_to_the_end(deploy: Deploy) -> None:
     assert me(client, token) == 200
     for phase in ("drain", "cutover", "drain", "observe", "swap", "drain", "cutover", "retired"):
         assert me(deploy(phase), token) == 200, phase
+
+
+@pytest.mark.parametrize(("start", "back"), [("swap", 1), ("drain", 2)])
+def test_taking_the_shim_out_at_the_horizon_logs_nobody_out_before_their_time(
+    todo: TodoList,
+    deploy: Deploy,
+    redis_server: CacheServer,
+    start: str,
+    back: int,
+    tmp_path: Path,
+) -> None:
+    """There is no refresh here: a session ends when the JWT in its place would have."""
+    before = log_in(deploy(None))
+    client = deploy(start)
+    held = log_in(client)
+    assert held.startswith("sess_")
+    operator = Operator(todo.rig.url, tmp_path)
+    for _ in range(back):
+        operator.json("rollback", "--reason", "out again")
+    client = deploy("observe")
+    after = log_in(client)
+    assert after.startswith("eyJ")
+    assert [me(client, token) for token in (before, held, after)] == [200] * 3
+    ((ends,),) = todo.rig.execute("SELECT max(expires_at) FROM migrator.sessions")
+    assert end_of(before) <= ends <= end_of(after)
+    horizon = operator.json("status")["removal_horizon"]
+    assert abs((datetime.fromisoformat(horizon) - ends).total_seconds()) < 1
+
+    todo.rig.execute("UPDATE migrator.sessions SET expires_at = now()")
+    redis_server.flush()
+    assert me(deploy("observe"), held) == 403, "as to a JWT that is over"
+    assert me(deploy(None), aged(before, todo.secret_key)) == 403, "who never met us, that day"
+    assert "the shim may go now" in operator.json("status")["unknown"]["removal_horizon"]
+    todo.rig.execute("DROP SCHEMA migrator CASCADE")
+    assert me(deploy(None), after) == 200
+
+
+def end_of(token: str) -> datetime:
+    claims = jwt.decode(token, options={"verify_signature": False})
+    return datetime.fromtimestamp(claims["exp"], UTC)
+
+
+def aged(token: str, secret: str) -> str:
+    claims = jwt.decode(token, options={"verify_signature": False})
+    return jwt.encode(claims | {"exp": int(time.time()) - 60}, secret, algorithm="HS256")
 
 
 def test_a_client_that_adopts_what_it_is_handed_holds_to_the_end(deploy: Deploy) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 
+import jwt
 import pytest
 from fastapi.testclient import TestClient
 
@@ -13,6 +16,8 @@ from migrator import wiring
 from migrator.control import schema
 from migrator.settings import Settings
 from tests.apps.fastapi_users.deployment import BRIDGE, Diary
+from tests.cli.deployment import Deployment as Operator
+from tests.conftest import CacheServer
 from tests.rig import Rig
 
 pytestmark = pytest.mark.xdist_group("diary")
@@ -111,6 +116,73 @@ def test_a_jwt_from_before_is_good_until_the_cutover_and_after_a_rollback(deploy
     token = log_in(deploy(None))
     phases = ("observe", "swap", "drain", "cutover", "drain", "observe", None)
     assert [me(deploy(phase), token) for phase in phases] == [200, 200, 200, 401, 200, 200, 200]
+
+
+@pytest.mark.parametrize(("start", "back"), [("swap", 1), ("drain", 2)])
+def test_taking_the_shim_out_at_the_horizon_logs_nobody_out_before_their_time(
+    diary: Diary,
+    deploy: Deploy,
+    redis_server: CacheServer,
+    start: str,
+    back: int,
+    tmp_path: Path,
+) -> None:
+    """There is no refresh here: a session ends when the JWT in its place would have."""
+    before = log_in(deploy(None))
+    client = deploy(start)
+    held = log_in(client)
+    client.post("/auth/cookie/login", data=FORM)
+    assert held.startswith("sess_")
+    assert client.cookies[COOKIE].startswith("sess_")
+    operator = Operator(diary.rig.url, tmp_path)
+    for _ in range(back):
+        operator.json("rollback", "--reason", "out again")
+    client = deploy("observe")
+    after = log_in(client)
+    assert after.startswith("eyJ")
+    assert [me(client, token) for token in (before, held, after, None)] == [200] * 4
+    ((ends,),) = diary.rig.execute("SELECT max(expires_at) FROM migrator.sessions")
+    assert end_of(before) <= ends <= end_of(after)
+    horizon = operator.json("status")["removal_horizon"]
+    assert abs((datetime.fromisoformat(horizon) - ends).total_seconds()) < 1
+
+    diary.rig.execute("UPDATE migrator.sessions SET expires_at = now()")
+    redis_server.flush()
+    client = deploy("observe")
+    assert [me(client, token) for token in (held, None)] == [401] * 2, "as to a JWT that is over"
+    over = aged(before, diary.secret)
+    assert me(deploy(None), over) == 401, "who never met us, that day"
+    assert "the shim may go now" in operator.json("status")["unknown"]["removal_horizon"]
+    client = deploy("observe")
+    assert client.post("/auth/cookie/login", data=FORM).status_code == 204
+    diary.rig.execute("DROP SCHEMA migrator CASCADE")
+    client = deploy(None)
+    assert [me(client, token) for token in (after, None)] == [200] * 2
+
+
+@pytest.mark.parametrize(("start", "back"), [("swap", 1), ("drain", 2)])
+def test_a_browser_that_was_swapped_knows_nothing_of_it_when_the_shim_is_gone(
+    diary: Diary, deploy: Deploy, start: str, back: int, tmp_path: Path
+) -> None:
+    """It has kept its JWT beside the session that it was handed."""
+    deploy(None).post("/auth/cookie/login", data=FORM)
+    client = deploy(start)
+    assert me(client) == 200
+    assert any(value.startswith("sess_") for value in client.cookies.values())
+    for _ in range(back):
+        Operator(diary.rig.url, tmp_path).json("rollback", "--reason", "out again")
+    assert me(deploy("observe")) == 200
+    assert me(deploy(None)) == 200
+
+
+def end_of(token: str) -> datetime:
+    claims = jwt.decode(token, options={"verify_signature": False})
+    return datetime.fromtimestamp(claims["exp"], UTC)
+
+
+def aged(token: str, secret: str) -> str:
+    claims = jwt.decode(token, options={"verify_signature": False})
+    return jwt.encode(claims | {"exp": int(time.time()) - 60}, secret, algorithm="HS256")
 
 
 @pytest.mark.parametrize("phase", ["observe", "swap"])

@@ -12,10 +12,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+import jwt
+
 from tests.http.servers import Answer, Line
-from tests.system.proxies.standing import Site
+from tests.system.proxies.standing import ACCESS_SECRET, REFRESH_SECRET, Site
 
 _PATIENCE_S: Final = 20.0
+# What header clients and browsers call the two, and what the app signs each with.
+_SIGNED: Final = {
+    "accessToken": ACCESS_SECRET,
+    "access_token": ACCESS_SECRET,
+    "refreshToken": REFRESH_SECRET,
+    "refresh_token": REFRESH_SECRET,
+}
 
 
 @dataclass(slots=True)
@@ -64,12 +73,27 @@ class Client:
             assert time.monotonic() < deadline
             time.sleep(0.1)
 
+    def outlive_login(self) -> None:
+        """Let every JWT that it holds be over, as after a month."""
+        for name, secret in _SIGNED.items():
+            if name in self.kept:
+                self.kept[name] = _aged(self.kept[name], secret)
+            if name in self.jar:
+                value, where = self.jar[name]
+                self.jar[name] = (_aged(value, secret), where)
+
     @property
     def access(self) -> str:
         """What it sends as its access token: whatever it is."""
-        if self.transport == "header":
-            return self.kept["accessToken"]
-        return self.jar.get("access_token", ("", ""))[0]
+        return self._held("accessToken", "access_token")
+
+    @property
+    def refreshing(self) -> str:
+        """What it sends as its refresh token: whatever it is."""
+        return self._held("refreshToken", "refresh_token")
+
+    def _held(self, kept: str, cookie: str) -> str:
+        return self.kept[kept] if self.transport == "header" else self.jar.get(cookie, ("", ""))[0]
 
     def _refresh_body(self) -> Mapping[str, str]:
         return {"refreshToken": self.kept["refreshToken"]} if self.kept else {}
@@ -121,3 +145,14 @@ class Client:
                 self.jar.pop(name, None)
             else:
                 self.jar[name] = (value, named.get("path", "/"))
+
+
+def _aged(held: str, secret: str) -> str:
+    """A JWT as it will be once it is over; anything else is left as it is."""
+    if not held.startswith("eyJ"):
+        return held
+    claims = jwt.decode(held, options={"verify_signature": False})
+    lasts = claims["exp"] - claims["iat"]
+    claims["exp"] = int(time.time()) - 60
+    claims["iat"] = claims["exp"] - lasts
+    return jwt.encode(claims, secret, algorithm="HS256")

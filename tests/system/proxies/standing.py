@@ -174,6 +174,21 @@ class Site:
             )
         )
 
+    def migrator(self, *arguments: str) -> str:
+        """What a command of the operator's prints on its stdout; it must succeed."""
+        done = subprocess.run(
+            [Path(sys.executable).with_name("migrator"), *arguments],
+            cwd=self.folder,
+            env={"PATH": _PATH, "MIGRATOR_OPERATOR": "dana", **self.settings.environ()},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=_START_S,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
     def stop_serving(self) -> None:
         """Stop `migrator serve`; the proxy and the app go on."""
         self.served.close()
