@@ -5,7 +5,7 @@ Which transports, pointers and cookies the app uses is asked here once. Nothing 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from migrator.core.bridging import Bridging
 from migrator.core.presented import Outcome, Presented, Route
@@ -28,10 +28,10 @@ class Asking:
 
     method: str
     path: str
-    headers: RawHeaders
-    query: bytes
+    headers: RawHeaders = field(repr=False)
+    query: bytes = field(repr=False)
     route: Route | None
-    body: bytes = b""
+    body: bytes = field(default=b"", repr=False)
     presented: Presented | None = None
     outcome: Outcome | None = None
     ip: str | None = None
@@ -41,17 +41,17 @@ class Asking:
 class Inbound:
     """What the app gets; a body of None is the client's own."""
 
-    headers: list[tuple[bytes, bytes]]
-    query: bytes
-    body: bytes | None = None
+    headers: list[tuple[bytes, bytes]] = field(repr=False)
+    query: bytes = field(repr=False)
+    body: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Answered:
     """What the client gets; a body of None passes as the app sends it, through `passing`."""
 
-    headers: list[tuple[bytes, bytes]]
-    body: bytes | None = None
+    headers: list[tuple[bytes, bytes]] = field(repr=False)
+    body: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -120,7 +120,7 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class _Minted:
-    jwt: bytes
+    jwt: bytes = field(repr=False)
     session: Session
     scopes: frozenset[str]
     fresh_until: datetime

@@ -25,12 +25,12 @@ class Deployment:
     def __init__(self, rig: Rig, colour: str, tables: dict[str, Any]) -> None:
         self.rig = rig
         self.app = LegacyApp()
-        self._colour = colour
+        self.colour = colour
         self._settings = rig.settings(**{"issuers": [BRIDGED], "bridge": {}, **tables})
         self.client = self._started()
 
     def _started(self) -> Any:
-        if self._colour == "asgi":
+        if self.colour == "asgi":
             return TestClient(Asgi(self.app.asgi, self._settings), base_url="http://app")
         transport = httpx.WSGITransport(app=Wsgi(self.app.wsgi, self._settings))
         return httpx.Client(transport=transport, base_url="http://app")
