@@ -148,7 +148,7 @@ class _Back:
             await self._goes_on(message)
         else:  # trailers, early hints, a path to a file: nothing of ours is in them
             if message["type"] in _FILES:
-                await self._let_go()
+                await self._let_go(is_file=True)
             await self._send(message)
 
     async def _starts(self, message: Message) -> None:
@@ -181,13 +181,19 @@ class _Back:
         message: Message = {"type": _BODY, "body": answered.body or b""}
         await self._send({**message, "more_body": True} if more else message)
 
-    async def _let_go(self, *, more: bool = True) -> None:
-        """Send what was held after all: it is too long, or a file is to follow."""
+    async def _let_go(self, *, more: bool = True, is_file: bool = False) -> None:
+        """Send what was held after all: it is too long, or a file of its own length follows."""
         if self._start is None or self._held is None:
             return
         start, parts = self._start, b"".join(self._held)
         self._start = self._held = None
-        await self._begin(start, await self._crossing.leave(start["status"], _raw(start)))
+        answered = await self._crossing.leave(start["status"], _raw(start))
+        if is_file and not parts:
+            sized = [line for line in _raw(start) if line[0].lower() == b"content-length"]
+            rest = [line for line in answered.headers if line[0].lower() != b"content-length"]
+            await self._begin(start, Answered([*rest, *sized]))
+            return
+        await self._begin(start, answered)
         body = self._crossing.passing(parts, last=not more)
         await self._send({"type": _BODY, "body": body, "more_body": more})
 

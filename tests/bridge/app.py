@@ -49,6 +49,7 @@ class LegacyApp:
     roles: dict[str, str] = field(default_factory=dict)
     refreshes: int = 0
     says: dict[str, Route] = field(default_factory=dict)
+    secret: str = SECRET
 
     def __call__(self, asked: Asked) -> Answer:
         self.seen.append(asked)
@@ -120,7 +121,7 @@ class LegacyApp:
         return said(200, {"sub": user, "note": asked.json()["note"]})
 
     def file_link(self, asked: Asked) -> Answer:
-        jwt.decode(asked.bearer, SECRET, algorithms=["HS256"])
+        jwt.decode(asked.bearer, self.secret, algorithms=["HS256"])
         return said(200, {"file": True})
 
     def pair(self, user: str) -> dict[str, str]:
@@ -136,14 +137,14 @@ class LegacyApp:
                     "exp": now + lasts_s,
                     "jti": secrets.token_hex(16),
                 },
-                SECRET,
+                self.secret,
                 algorithm="HS256",
             )
             for kind, lasts_s in (("access", 300), ("refresh", 86_400))
         }
 
     def read(self, token: str, kind: str) -> dict[str, Any]:
-        claims: dict[str, Any] = jwt.decode(token, SECRET, algorithms=["HS256"])
+        claims: dict[str, Any] = jwt.decode(token, self.secret, algorithms=["HS256"])
         if claims["token_type"] != kind or claims["jti"] in self.blocked:
             raise ValueError(kind)
         return claims
@@ -170,7 +171,8 @@ class LegacyApp:
             for name, value in environ.items()
             if name.startswith("HTTP_")
         }
-        body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        size = -1 if environ.get("wsgi.input_terminated") else 0
+        body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or size))
         asked = Asked(environ["REQUEST_METHOD"], environ["PATH_INFO"], headers, body)
         code, lines, parts = self(asked)
         start_response(f"{code} Said", lines)

@@ -35,6 +35,11 @@ ARGUMENTS: Final[dict[str, tuple[str, ...]]] = {
         *("gunicorn", "tests.apps.flask_jwt_extended.served:notebook()", "-w", "2"),
         *("-b", "127.0.0.1:{port}"),
     ),
+    "uvicorn bridged": (
+        *("uvicorn", "--factory", "tests.bridge.served:asgi", "--no-access-log"),
+        *("--http", "h11", "--port", "{port}"),
+    ),
+    "gunicorn bridged": ("gunicorn", "tests.bridge.served:wsgi()", "-b", "127.0.0.1:{port}"),
     "gunicorn preloaded": (*_GUNICORN, "-b", "127.0.0.1:{port}", "--preload"),
 }
 
