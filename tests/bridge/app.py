@@ -27,6 +27,7 @@ class Asked:
     path: str
     headers: Mapping[str, str]
     body: bytes
+    query: str = ""
 
     @property
     def bearer(self) -> str:
@@ -158,7 +159,9 @@ class LegacyApp:
             parts.append(message.get("body", b""))
             more = message.get("more_body", False)
         headers = {name.decode(): value.decode() for name, value in scope["headers"]}
-        code, lines, body = self(Asked(scope["method"], scope["path"], headers, b"".join(parts)))
+        query = scope["query_string"].decode()
+        asked = Asked(scope["method"], scope["path"], headers, b"".join(parts), query)
+        code, lines, body = self(asked)
         raw = [(name.encode(), value.encode()) for name, value in lines]
         await send({"type": "http.response.start", "status": code, "headers": raw})
         for part in body:
@@ -173,7 +176,8 @@ class LegacyApp:
         }
         size = -1 if environ.get("wsgi.input_terminated") else 0
         body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or size))
-        asked = Asked(environ["REQUEST_METHOD"], environ["PATH_INFO"], headers, body)
+        query = environ.get("QUERY_STRING", "")
+        asked = Asked(environ["REQUEST_METHOD"], environ["PATH_INFO"], headers, body, query)
         code, lines, parts = self(asked)
         start_response(f"{code} Said", lines)
         return parts
