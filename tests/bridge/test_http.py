@@ -468,6 +468,36 @@ def test_an_outage_is_503_whatever_the_app_does_with_exceptions(
     assert "eyJ" not in str(answer.headers)
 
 
+@pytest.mark.parametrize("held", [True, False])
+def test_an_outage_is_503_and_all_there_is_though_the_app_swallows_it(
+    migrated: str, *, held: bool
+) -> None:
+    rig = Rig(migrated)
+    rig.move("drain")
+    settings = rig.settings(issuers=[BRIDGED], bridge={}, memory={"poll_ms": 200})
+    access = LegacyApp().pair("ada")["access"].encode()
+    heard: list[Exception] = []
+
+    async def app(_scope: Any, _receive: Any, send: Any) -> None:
+        try:
+            kind = (b"content-type", b"application/json" if held else b"text/event-stream")
+            await send(_starting(kind, (b"set-cookie", b"jwt=" + access)))
+            await send(_body(access, more=False))
+        except Exception as error:  # noqa: BLE001 - as frameworks do
+            heard.append(error)
+            await _steps([_starting(code=500), _body(access, more=False)], send)
+
+    assert b"sess_" in run(app, settings, "/login").sent[0]["headers"][1][1]
+    wiring.stop()
+    rig.execute("ALTER TABLE migrator.sessions RENAME TO gone")
+    sent = run(app, settings, "/login").sent
+    wiring.stop()
+    assert not heard
+    assert [each["type"] for each in sent] == ["http.response.start", "http.response.body"]
+    assert sent[0]["status"] == 503
+    assert b"eyJ" not in str(sent).encode()
+
+
 def test_gzip_in_the_app_hides_no_token(settings: Settings) -> None:
     gzipped = Middleware(GZipMiddleware, minimum_size=10)
     with TestClient(Asgi(_desk(gzipped), settings)) as client:
