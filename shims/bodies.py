@@ -9,7 +9,7 @@ is not read cannot be vouched for, and the app would read it.
 import json
 import re
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
@@ -36,6 +36,7 @@ _PART: Final = re.compile(rb"content-(?:disposition|transfer-encoding)", re.IGNO
 _ENCODED_PART: Final = re.compile(
     rb"content-transfer-encoding(?!\s*:[ \t]*(?:7bit|8bit|binary)[ \t]*\r?\n)", re.IGNORECASE
 )
+_CONTENT: Final = re.compile(rb"\r?\n\r?\n(.*?)\r?\n--", re.DOTALL)
 CODINGS: Final = {b"gzip": 31, b"x-gzip": 31, b"deflate": 15}
 
 
@@ -85,6 +86,25 @@ def is_plain(
         return False
     found = set(find(body))
     return all(set(find(text)) == found for text in _readings(body) if text != body)
+
+
+def says_anything(body: bytes) -> bool:
+    """Whether any member, field or part of a body has a value: it may be a token of the app's."""
+    try:
+        return any(_leaves(json.loads(body)))
+    except (ValueError, RecursionError):
+        pass
+    if _PART.search(body):
+        return any(match[1].strip() for match in _CONTENT.finditer(body))
+    return any(pair.partition(b"=")[2].strip() for pair in body.split(b"&"))
+
+
+def _leaves(value: object) -> Iterator[object]:
+    if isinstance(value, dict | list):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from _leaves(each)
+    elif value is not True:
+        yield value
 
 
 def _readings(body: bytes) -> list[bytes]:

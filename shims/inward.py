@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from migrator.core.bridge import is_marked
-from migrator.core.bridging import Carried
 from migrator.core.errors import Refused
 from migrator.core.presented import Credential, Route
+from migrator.core.refreshing import Carried
 from migrator.core.swapping import BINDING
 from migrator.core.verdicts import Admitted, Passed, Reason
-from shims.bodies import ROOM_BYTES, inflated, is_plain, presented_in
+from shims.bodies import ROOM_BYTES, inflated, is_plain, presented_in, says_anything
 from shims.bridge import Asking, Bridge, Inbound
 from shims.credentials import RawHeaders, clear, clear_query, value_of
 from shims.csrf import SAFE_METHODS, forged
@@ -77,11 +77,13 @@ class Inward:
             found = await self._refreshing(body, headers)
             if found is not None:
                 return await self._as_refresh(found, headers, query, body, cookies)
+            if self.carried is not None:
+                self.carried = await self._bridge.flow.beside(self.carried)
         elif asking.route == "logout":
             self.to_end = self._all_presented(body, headers)
         if self.carried is None:
             return Inbound(headers, query)
-        headers, query = self._without_credentials(headers, query)
+        headers, query = self._without_credentials(headers, query, leave=self.carried.goes_back)
         jwt = await self._mint(self.carried, cookies)
         swaps = dict.fromkeys(self._in_members(), jwt)
         if asking.outcome is None or asking.outcome.place != "body":
@@ -151,9 +153,13 @@ class Inward:
         if not judged.carried:
             await self._judge(self._presented(), judged)
         await self._judge(self._elsewhere(headers), judged, binding=BINDING)
-        if not judged.carried and judged.refusals:
+        if judged.carried:
+            return judged
+        if judged.refusals:
             raise judged.refusals[0]
-        return judged if judged.carried else None
+        if judged.dead and not judged.left and not says_anything(_without(body, judged.over)):
+            raise judged.dead[0]
+        return None
 
     async def _judge(
         self,
@@ -165,7 +171,7 @@ class Inward:
         """Judge `candidates`; what is refused for no reason that is `binding` is the app's.
 
         A token of ours that is over means nothing to the app, and it may have another beside it
-        that means nothing to us.
+        that means nothing to us: an opaque refresh token is the app's own.
         """
         for candidate in dict.fromkeys(candidates):
             try:
@@ -173,11 +179,18 @@ class Inward:
             except Refused as refused:
                 if refused.reason is Reason.BRIDGE_TOKEN:
                     raise
-                if refused.reason in binding and not self._bridge.flow.is_ours(candidate):
+                if self._bridge.flow.is_ours(candidate):
+                    judged.dead.append(refused)
+                    judged.over.append(candidate)
+                elif refused.reason in binding:
                     judged.refusals.append(refused)
                     judged.gone.append(candidate)
+                else:
+                    judged.left = True
                 continue
-            if carried is not None:
+            if carried is None:
+                judged.left = True
+            else:
                 judged.carried.append(carried)
                 judged.gone.append(candidate)
 
@@ -208,13 +221,17 @@ class Inward:
         return found
 
     def _presented(self) -> list[bytes]:
-        """What is in the places of logins, unless it was taken out: some apps refresh by it."""
+        """What is in the places of logins: some apps refresh by it.
+
+        What was taken out of them means nothing to the app, and something to us if it is ours.
+        """
         presented, outcome = self._asking.presented, self._asking.outcome
-        if outcome is not None and isinstance(outcome.verdict, Passed) and outcome.verdict.strip:
-            return []
         found = () if presented is None else presented.everything()
         ours = None if presented is None else presented.session_cookie
-        return [each.value for each in found if each is not ours]
+        values = [each.value for each in found if each is not ours]
+        if outcome is not None and isinstance(outcome.verdict, Passed) and outcome.verdict.strip:
+            return [value for value in values if self._bridge.flow.is_ours(value)]
+        return values
 
     def _elsewhere(self, headers: RawHeaders) -> list[bytes]:
         """Tokens in the query, and in headers that nobody configured."""
@@ -267,7 +284,8 @@ class Inward:
             for name in sorted(self._bridge.refresh_cookies)
             if not in_cookies.get(name, frozenset()).isdisjoint(judged.gone)
         ]
-        headers, query = self._without_credentials(headers, query)
+        leave = carried.goes_back and not by_cookie
+        headers, query = self._without_credentials(headers, query, leave=leave)
         put = [(name, replaced(value, swaps)) for name, value in headers]
         put_query, put_body = replaced(query, swaps), replaced(body, swaps)
         is_put = (put, put_query, put_body) != (headers, query, body)
@@ -295,11 +313,16 @@ class Inward:
         return jwt
 
     def _without_credentials(
-        self, headers: RawHeaders, query: bytes
+        self, headers: RawHeaders, query: bytes, *, leave: bool
     ) -> tuple[list[tuple[bytes, bytes]], bytes]:
-        """The request without anything that names a user: the session alone speaks (§11)."""
+        """The request without anything that names a user: the session alone speaks (§11).
+
+        Args:
+            leave: whether refresh cookies stay: the app is to answer them, as it did before us.
+        """
         places = self._bridge.places
-        names = frozenset(places.cookies) | self._bridge.refresh_cookies | {places.session_cookie}
+        names = frozenset(places.cookies) | {places.session_cookie}
+        names |= frozenset() if leave else self._bridge.refresh_cookies
         kept = []
         for name, value in clear(places, headers, cookies=names, explicit=True):
             is_cookie = name.lower() == b"cookie"
@@ -334,11 +357,21 @@ class Inward:
 
 @dataclass(slots=True)
 class _Judged:
-    """What came of a refresh request's tokens: sessions, refusals, and both in the bytes sent."""
+    """What came of a refresh request's tokens.
+
+    Args:
+        carried: living sessions; refusals: why legacy tokens must not reach the app.
+        gone: what was sent for either.
+        dead: why tokens of ours name no session; over: those tokens.
+        left: whether the app has another token to answer.
+    """
 
     carried: list[Carried] = field(default_factory=list)
-    gone: list[bytes] = field(default_factory=list)
     refusals: list[Refused] = field(default_factory=list)
+    gone: list[bytes] = field(default_factory=list)
+    dead: list[Refused] = field(default_factory=list)
+    over: list[bytes] = field(default_factory=list)
+    left: bool = False
 
     def __repr__(self) -> str:
         return f"_Judged({len(self.carried)} carried, {len(self.refusals)} refused)"
@@ -347,6 +380,10 @@ class _Judged:
 def _may_hold_jwt(text: bytes) -> bool:
     is_spelt = b"%" in text or b"\\" in text
     return is_spelt or (b"." in text and (b"ey" in text or b"ew" in text))
+
+
+def _without(body: bytes, tokens: Iterable[bytes]) -> bytes:
+    return replaced(body, dict.fromkeys(tokens, b""))
 
 
 def _with_body(

@@ -38,7 +38,7 @@ COMMANDS: Mapping[str, Entry] = {
             ("doctor", "doctor:command", "Check settings, servers, keys and clocks."),
             ("inspect", "inspect:command", "Say what would happen to a JWT, and why."),
             ("db", "db:command", "Bring our tables, and say how they stand."),
-            ("serve", "serve:command", "Answer proxies and services: forward-auth, introspection."),
+            ("serve", "serve:command", "Answer proxies and services that ask about a credential."),
             ("demo", "demo.command:demo", "Run a whole migration on servers of its own."),
         ),
         "Where it stands": (

@@ -1,26 +1,27 @@
-"""What crosses the bridge: credentials on their way to an app that knows JWTs, and its answers.
+"""What crosses the bridge: sessions on their way to an app that knows JWTs, and its answers.
 
 The app's own login, refresh and logout routes go on as they are. What they issue is recognised
-here and replaced by a session, and a session presented to them is shown as a JWT. How a request is
-read and an answer rewritten is the shims' (shims/bridging.py); this file decides.
+here and replaced by a session, and a session presented to them is shown as a JWT; refreshing.py
+says what is refreshed. How a request is read and an answer rewritten is the shims' business
+(shims/bridging.py); this file decides.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 from migrator.core import tokens, verdicts
-from migrator.core.bridge import Minter, is_marked
-from migrator.core.errors import Refused, Unavailable
+from migrator.core.bridge import is_marked
 from migrator.core.flow import run
-from migrator.core.issuing import Issuing
-from migrator.core.legacy import Legacy, Wrong
+from migrator.core.issuing import PURPOSES
+from migrator.core.legacy import Legacy
 from migrator.core.lookalike import as_signed
 from migrator.core.phases import RULES, bucket_of
+from migrator.core.refreshing import Carried, Refreshing
 from migrator.core.seen import plain
 from migrator.core.sessions import Session, exchange_end, swap_end
-from migrator.core.swapping import BINDING, client_of
+from migrator.core.swapping import client_of
 from migrator.core.verdicts import Reason
 
 if TYPE_CHECKING:
@@ -28,31 +29,11 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from migrator.core.claims import Claims, Purpose
-    from migrator.core.phases import Phase, Rule
     from migrator.core.verdicts import Principal
 
-Share: TypeAlias = Literal["session", "legacy"]
 _AGENT_CHARS = 512
 _UNAUTHORIZED = 401
 _MOST_SIGNATURES = 32  # looked at in one answer, whoever wrote into it
-
-
-@dataclass(frozen=True, slots=True)
-class Carried:
-    """A session as it crosses: the client holds `token`, the app is shown a JWT.
-
-    Args:
-        goes_back: its client is to have the app's own JWTs again: the phase leaves issuing to the
-            app, and the shim may be about to go.
-    """
-
-    token: bytes
-    session: Session
-    scopes: frozenset[str]
-    goes_back: bool = False
-
-    def __repr__(self) -> str:
-        return f"Carried({self.session.id})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +44,8 @@ class From:
     ip: str | None = None
 
 
-class Bridging(Issuing):
+class Bridging(Refreshing):
     """The decisions of the bridge, in either colour: a blocking store never suspends."""
-
-    minter: Minter
 
     # Towards the app.
 
@@ -87,122 +66,6 @@ class Bridging(Issuing):
         return self.minter.mint(
             session, purpose, scopes=scopes, cookies=cookies, now=await self.now(), marked=marked
         )
-
-    async def refresh(self, presented: bytes) -> Carried | None:
-        """What a credential at the refresh route becomes; None: the app answers as it always did.
-
-        A session token is carried on and never rotated, for any number of racing tabs; a legacy
-        refresh token that verified becomes a session, where the phase says so. Where it leaves
-        issuing to the app, the holder of a session gets the app's JWTs again, and the session
-        lives on beside them: so the shim can be taken out with nobody logged out.
-
-        Raises:
-            Refused: it must not be answered, by the app least of all.
-            Unavailable: nobody can say.
-        """
-        if is_marked(presented):
-            self.refuse(Reason.BRIDGE_TOKEN)
-            raise Refused(Reason.BRIDGE_TOKEN)
-        if self.is_ours(presented):
-            carried = await self.carried(presented)
-            if not await self._issues_for(carried.session):
-                return replace(carried, goes_back=True)
-        else:
-            owner = self.verifier.whose(presented, path="")
-            if isinstance(owner, Wrong):  # perhaps one of the issuer's, spelt in another way
-                await self._bind(as_signed(presented), owner.reason, _PURPOSES)
-            if not isinstance(owner, Legacy):
-                return None
-        try:
-            issued = await self._exchanged(presented)
-        except Refused as refused:
-            if refused.reason is Reason.LEGACY_EXPIRED and await self._may_read():
-                return None  # the app's own answer is what sends its client to the login screen
-            if refused.reason in _OF_ANOTHER_PURPOSE:
-                await self._bind(presented)
-            raise
-        if issued is None:
-            await self._bind(presented)
-            return None
-        return await self.carried(str(issued.token).encode())
-
-    async def _bind(
-        self,
-        signed: bytes,
-        reason: Reason | None = None,
-        purposes: Sequence[Purpose] = ("access",),
-    ) -> None:
-        """See that an app which takes at its refresh route what we do not gets nothing revoked.
-
-        Args:
-            signed: a token of an issuer, as it was signed.
-            reason: why it may not come as it came, wherever we decide; None: it came so.
-            purposes: what it may be; apps whose tokens slide refresh by an access token.
-
-        Raises:
-            Refused: the app must not see it.
-        """
-        owner = self.verifier.whose(signed, path="")
-        if not isinstance(owner, Legacy):
-            return
-        for purpose in purposes:
-            claims = self.verifier.verify(
-                signed, owner.candidates, now=await self.now(), purpose=purpose
-            )
-            if isinstance(claims, verdicts.Refused):
-                continue
-            rule = RULES[await self._phase_of(claims, claims.client)]
-            if rule.legacy in {"verify_then_refuse", "unread"}:
-                raise self._refused(Reason.LEGACY_RETIRED, claims)
-            if reason is not None and rule.legacy != "shadow":
-                raise self._refused(reason, claims)
-            await self._refuse_bound(claims, rule)
-            return
-
-    async def _refuse_bound(self, claims: Claims, rule: Rule) -> None:
-        try:
-            reason = await self.fault_of(await self.store.check(claims), claims)
-        except Unavailable:
-            if rule.legacy == "shadow":
-                return  # the app decides
-            raise
-        if reason in BINDING:
-            raise self._refused(reason, claims)
-
-    async def _issues_for(self, session: Session) -> bool:
-        """Whether whom `session` belongs to gets sessions at login and refresh."""
-        rollout = await self.where()
-        bucket = bucket_of(session.subject, session.realm)
-        phase = rollout.phase_for(
-            issuer=self.minter.shape.issuer, client=session.client, bucket=bucket
-        )
-        return rollout.includes(RULES[phase].issue, bucket)
-
-    async def _phase_of(self, claims: Claims, client: str | None) -> Phase:
-        bucket = bucket_of(claims.subject, claims.realm)
-        return (await self.where()).phase_for(issuer=claims.issuer, client=client, bucket=bucket)
-
-    async def decides(self) -> bool:
-        """Whether the shim answers for legacy tokens; in `observe` the app does."""
-        return RULES[(await self.where()).phase].legacy != "shadow"
-
-    async def _may_read(self) -> bool:
-        """Whether legacy tokens are still the app's to read."""
-        return RULES[(await self.where()).phase].legacy in {"shadow", "verify"}
-
-    async def carried(self, token: bytes) -> Carried:
-        """The living session that `token` names.
-
-        Raises:
-            Refused: there is none.
-        """
-        verdict = await self.judge_session(token)
-        if isinstance(verdict, verdicts.Refused):
-            raise Refused(verdict.reason)
-        session = verdict.principal.session
-        if session is None:
-            raise Refused(Reason.UNKNOWN_TOKEN)
-        return Carried(token, session, verdict.principal.scopes)
 
     # Back from the app.
 
@@ -310,7 +173,7 @@ class Bridging(Issuing):
             left -= 1
             if left < 0:
                 break
-            for purpose in _PURPOSES:
+            for purpose in PURPOSES:
                 claims = self.verifier.verify(jwt, owner.candidates, now=now, purpose=purpose)
                 if not isinstance(claims, verdicts.Refused):
                     read[jwt] = claims
@@ -323,7 +186,7 @@ class Bridging(Issuing):
         """The session that takes the place of one login's JWTs; it grants nothing new (P3)."""
         now = await self.now()
         if refresh is not None:
-            origin: Literal["exchange", "login"] = "exchange"
+            origin: Literal["exchange", "swap"] = "exchange"
             ends_at: datetime = exchange_end(
                 legacy_end=refresh.exp,
                 now=now,
@@ -332,7 +195,7 @@ class Bridging(Issuing):
             )
         else:
             origin, ends_at = (
-                "login",
+                "swap",
                 swap_end(legacy_end=login.exp, now=now, limits=self.terms.limits),
             )
         return Session(
@@ -366,7 +229,3 @@ class AsyncBridge(Bridging):
 
 def _is_of(claims: Claims, session: Session) -> bool:
     return (claims.realm, claims.subject) == (session.realm, session.subject)
-
-
-_PURPOSES: tuple[Purpose, ...] = ("access", "refresh")
-_OF_ANOTHER_PURPOSE = frozenset({Reason.WRONG_PURPOSE, Reason.BAD_SIGNATURE})

@@ -199,16 +199,25 @@ class Issuing(Swapping):
 
     async def _carry_on(self, token: bytes) -> Issued:
         """Answer a session token at the refresh route with itself, however many tabs race."""
+        session, _ = await self._living(token)
+        rolling = (self.terms.rolling_by_realm or {}).get(session.realm)
+        if session.origin in CARRIED_ON and rolling is not None:
+            session = await self._extend(session, rolling)
+        return Issued(token.decode("ascii"), "session", session.expires_at)
+
+    async def _living(self, token: bytes) -> tuple[Session, frozenset[str]]:
+        """The living session that `token` names, and what its subject may do now.
+
+        Raises:
+            Refused: there is none.
+        """
         verdict = await self.judge_session(token)
         if isinstance(verdict, verdicts.Refused):
             raise Refused(verdict.reason)
         session = verdict.principal.session
         if session is None:
             raise Refused(Reason.UNKNOWN_TOKEN)
-        rolling = (self.terms.rolling_by_realm or {}).get(session.realm)
-        if session.origin in _CARRIED_ON and rolling is not None:
-            session = await self._extend(session, rolling)
-        return Issued(token.decode("ascii"), "session", session.expires_at)
+        return session, verdict.principal.scopes
 
     async def _extend(self, session: Session, rolling: timedelta) -> Session:
         ends_at = extended_end(
@@ -267,7 +276,7 @@ class Issuing(Swapping):
         owner = self.verifier.whose(presented, allowed=None, path="")
         if not isinstance(owner, Legacy):
             return 0
-        for purpose in _PURPOSES:
+        for purpose in PURPOSES:
             claims = self.verifier.verify(
                 presented, owner.candidates, now=await self.now(), purpose=purpose
             )
@@ -360,7 +369,7 @@ class Issuing(Swapping):
         return await self._issue(session, self.terms.api_prefix, cap=None)
 
 
-_PURPOSES: tuple[Purpose, ...] = ("access", "refresh")
+PURPOSES: tuple[Purpose, ...] = ("access", "refresh")
 
 
 def _bytes(token: object) -> bytes:
@@ -381,7 +390,7 @@ def _require_storable(subject: str, scopes: frozenset[str], claims: Mapping[str,
 _UUID_CHARS = 36
 _LABEL_CHARS = 255
 # A backfilled session is one that was exchanged before its token was seen.
-_CARRIED_ON: frozenset[str] = frozenset({"exchange", "backfill"})
+CARRIED_ON: frozenset[str] = frozenset({"exchange", "backfill"})
 
 
 def _as_uuid(presented: bytes) -> UUID | None:

@@ -1,8 +1,8 @@
 """The settings: `migrator.toml` and `MIGRATOR_*`, read once, frozen, every problem told at once.
 
-`model.py`, `issuers.py` and `ledgers.py` say which keys there are, `values.py` what a value may be,
-`sources.py` which source wins, `secrets.py` where secrets lie, `strength.py` which are refused,
-`checks.py` what contradicts, `problems.py` how it is told, `assemble.py` in which order.
+`model.py` and the files named after a section say which keys there are, `values.py` what a value
+may be, `sources.py` which source wins, `secrets.py` where secrets lie, `strength.py` which are
+refused, `checks.py` what contradicts, `problems.py` how it is told, `assemble.py` in which order.
 """
 
 import os

@@ -315,3 +315,22 @@ def test_the_shim_is_taken_out_again_with_nobody_logged_out(deploy: Deploy, befo
         assert there.app.read(tab["refresh"], "refresh")["sub"] == "ada"
     assert there.ask("GET", "/me", tabs[0]["access"]).status_code == 200
     assert there.ask("GET", "/me", token).status_code == 200
+
+
+def test_a_client_that_refreshes_on_a_401_alone_goes_back_too(deploy: Deploy) -> None:
+    rotates = {**ISSUER, "rotates_refresh": True, "refresh_lifetime": "1d"}
+    there = deploy("drain", issuers=[rotates])
+    used, unused, ended = (there.login(user)["refresh"] for user in ("ada", "bob", "eve"))
+    there.rig.execute("UPDATE migrator.sessions SET expires_at = now()")
+    there.rig.execute(
+        "UPDATE migrator.sessions SET last_seen_at = now() - interval '25 h' WHERE subject = 'bob'"
+    )
+    there.rig.execute("UPDATE migrator.sessions SET revoked_at = now() WHERE subject = 'eve'")
+    there.move("drain")
+    assert there.ask("POST", "/refresh", json={"refresh": used}).status_code == 401
+    there.move("observe")
+    assert there.ask("GET", "/me", used).status_code == 401
+    pair = there.ask("POST", "/refresh", json={"refresh": used}).json()
+    assert there.app.read(pair["access"], "access")["sub"] == "ada"
+    for refused in (unused, ended):
+        assert there.ask("POST", "/refresh", json={"refresh": refused}).status_code == 401

@@ -18,8 +18,8 @@ import jwt
 import pytest
 
 from migrator.core.bridge import MARK, Minter, Shape, Signer, Style, is_marked
-from migrator.core.bridging import Carried
 from migrator.core.ids import uuid7
+from migrator.core.refreshing import Carried
 from migrator.core.sessions import Session
 from shims.bridge import Answered, Asking, Inbound
 from tests.bridge.app import Answer, Asked, said

@@ -68,9 +68,7 @@ def test_nobody_who_refreshes_is_logged_out_by_taking_the_shim_out(
     told = horizon()
     assert told is not None
     everybody = [idle, moved, begun, Device.logged_in()]
-    for (
-        device
-    ) in everybody:  # each refreshes before the horizon, or its login was over in any case
+    for device in everybody:  # before the horizon, or its login was over in any case
         assert device.ask()
         device.renew()
         assert device.ask()
@@ -100,7 +98,9 @@ def test_who_comes_after_the_horizon_is_told_what_an_old_jwt_is_told(
 ) -> None:
     deploy("swap")
     device = Device.logged_in()
-    rig.execute("UPDATE migrator.sessions SET expires_at = now()")
+    rig.execute(
+        "UPDATE migrator.sessions SET expires_at = now(), last_seen_at = now() - interval '1 year'"
+    )
     deploy("observe")
     assert horizon() is None, "no session lives: the shim may go"
     answer = refreshed(device.refresh)

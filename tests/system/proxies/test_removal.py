@@ -90,7 +90,7 @@ def test_nobody_is_logged_out_by_taking_out_what_stands_at_the_proxy(stage: Stag
         assert "in effect on every living node" in site.migrator("rollback", "--reason", "out")
     late.log_in()
     everybody = (away, moved, begun, late)
-    for client in (away, begun, late):
+    for client in everybody:
         assert client.me().status == 200
         assert client.refresh().status in DONE
         assert client.access.startswith("eyJ"), "a JWT again"
@@ -120,6 +120,21 @@ def test_nobody_is_logged_out_by_taking_out_what_stands_at_the_proxy(stage: Stag
         assert client.me().status == 200
         assert client.refresh().status in DONE
     assert [client.login_screens for client in everybody] == [1, 1, 1, 0]
+
+
+@pytest.mark.xdist_group("nginx")
+def test_a_browser_that_was_swapped_refreshes_by_its_jwt_once_the_rollout_is_back(
+    ground: Ground,
+) -> None:
+    with ground.whole("nginx", "cookie", ACCESS_SECONDS="3600") as site:
+        client = Client(site, "cookie")
+        client.log_in(past=True)
+        reach(site, "swap")
+        assert client.me().status == 200
+        assert client.jar["session"][0].startswith("sess_")
+        reach(site, "observe")
+        assert client.refresh().status in DONE
+        assert client.access.startswith("eyJ")
 
 
 def _end_of(token: str) -> datetime:
