@@ -144,7 +144,7 @@ def _understood(rows: Sequence[_Line]) -> list[Finding]:
         f"the app answered 401 to {counted['refused']} of {total} requests of sessions: it may "
         "look tokens up by their exact string, want claims that are not kept, or know another key"
     )
-    do = "compare what it wants with bridge.constants, the issuer's claims.keep and its key"
+    do = "compare what it wants with bridge.claims, bridge.constants and the issuer's key"
     return [Finding("bridge.not-understood", "fail", text, do)]
 
 
