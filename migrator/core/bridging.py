@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Literal
 
 from migrator.core import tokens, verdicts
 from migrator.core.bridge import is_marked
+from migrator.core.claims import PURPOSES
 from migrator.core.flow import run
-from migrator.core.issuing import PURPOSES
 from migrator.core.legacy import Legacy
 from migrator.core.lookalike import as_signed
 from migrator.core.phases import RULES, bucket_of
@@ -117,7 +117,12 @@ class Bridging(Refreshing):
             await self._note_issued({str(at): jwt.decode() for at, jwt in enumerate(login)})
             return None
         session = await self._begun(claims, refresh, client, to)
-        made = await self._issue(session, self.terms.session_prefix, cap=self.terms.per_subject)
+        made = await self._issue(
+            session,
+            self.terms.session_prefix,
+            cap=self.terms.per_subject,
+            instead_of=[*login.values()] if await self._has_legacy() else [],
+        )
         return str(made.token).encode()
 
     async def renewed(

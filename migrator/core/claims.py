@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 Purpose: TypeAlias = Literal["access", "refresh"]
+PURPOSES: tuple[Purpose, ...] = ("access", "refresh")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

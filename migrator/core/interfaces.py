@@ -100,8 +100,19 @@ class Store(Protocol):
         """How a legacy token stands once it has a session: one for each fingerprint, for ever."""
         ...
 
-    async def create(self, session: Session, digest: bytes, *, cap: int | None) -> Ended:
-        """Insert a session begun by a login; beyond `cap` end the oldest, never swapped ones."""
+    async def create(
+        self,
+        session: Session,
+        digest: bytes,
+        *,
+        cap: int | None,
+        instead_of: Sequence[Claims] = (),
+    ) -> Ended:
+        """Insert a session begun by a login; beyond `cap` end the oldest, never swapped ones.
+
+        Args:
+            instead_of: legacy tokens that its client never got: what names them names the session.
+        """
         ...
 
     async def extend(self, session_id: UUID, expires_at: datetime) -> None:

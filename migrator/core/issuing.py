@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 from uuid import UUID
 
 from migrator.core import facts, tokens, verdicts
+from migrator.core.claims import PURPOSES
 from migrator.core.errors import Refused, Unavailable
 from migrator.core.legacy import Legacy
 from migrator.core.lookalike import as_signed
 from migrator.core.phases import RULES, Phase, bucket_of
 from migrator.core.seen import plain
-from migrator.core.sessions import Session, exchange_end, extended_end, login_end
+from migrator.core.sessions import CARRIED_ON, Session, exchange_end, extended_end, login_end
 from migrator.core.swapping import BINDING, Swapping
 from migrator.core.verdicts import Reason
 
@@ -90,9 +91,12 @@ class Issuing(Swapping):
         )
         return await self._issue(session, self.terms.session_prefix, cap=self.terms.per_subject)
 
-    async def _issue(self, session: Session, prefix: str, *, cap: int | None) -> Issued:
+    async def _issue(
+        self, session: Session, prefix: str, *, cap: int | None, instead_of: Sequence[Claims] = ()
+    ) -> Issued:
         token = tokens.mint(prefix, self.secret())
-        ended = await self.store.create(session, tokens.digest(token), cap=cap)
+        digest = tokens.digest(token)
+        ended = await self.store.create(session, digest, cap=cap, instead_of=instead_of)
         await self._settle(ended)
         self.usage.count(None, session.client, "issued:session")
         return Issued(token.decode("ascii"), "session", session.expires_at)
@@ -369,9 +373,6 @@ class Issuing(Swapping):
         return await self._issue(session, self.terms.api_prefix, cap=None)
 
 
-PURPOSES: tuple[Purpose, ...] = ("access", "refresh")
-
-
 def _bytes(token: object) -> bytes:
     """What was presented; anything but text, as a JSON body may hold, is no credential at all."""
     if isinstance(token, str):
@@ -389,8 +390,6 @@ def _require_storable(subject: str, scopes: frozenset[str], claims: Mapping[str,
 
 _UUID_CHARS = 36
 _LABEL_CHARS = 255
-# A backfilled session is one that was exchanged before its token was seen.
-CARRIED_ON: frozenset[str] = frozenset({"exchange", "backfill"})
 
 
 def _as_uuid(presented: bytes) -> UUID | None:

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 
 from migrator.core import verdicts
 from migrator.core.bridge import Minter, is_marked
+from migrator.core.claims import PURPOSES
 from migrator.core.errors import Refused, Unavailable
 from migrator.core.flow import principal_of
-from migrator.core.issuing import CARRIED_ON, PURPOSES, Issuing
+from migrator.core.issuing import Issuing
 from migrator.core.legacy import Legacy, Wrong
 from migrator.core.lookalike import as_signed
 from migrator.core.phases import RULES, bucket_of
-from migrator.core.sessions import Session
+from migrator.core.sessions import CARRIED_ON, Session
 from migrator.core.swapping import BINDING
 from migrator.core.verdicts import Reason
 

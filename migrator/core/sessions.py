@@ -52,6 +52,8 @@ class Limits:
 # A swapped session has no idle limit: the JWT it came from had none, and nobody may be logged out
 # by the move itself. An API token is meant to lie unused.
 _IDLE_APPLIES: frozenset[str] = frozenset({"login", "regenerate"})
+# As far as refresh tokens rotate. A backfilled session was exchanged before its token was seen.
+CARRIED_ON: frozenset[str] = frozenset({"exchange", "backfill"})
 
 
 def judge(session: Session, *, now: datetime, idle: timedelta, grain: timedelta) -> Reason | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -26,62 +26,9 @@ from migrator.core.sessions import Session
 from migrator.stores.memory_cache import MemoryCache as MemoryCache
 from migrator.stores.memory_cache import NoCache as NoCache
 from migrator.stores.memory_cache import utc_now
+from migrator.stores.memory_rows import Denial, IssuerCutoff, LegacyRow, SubjectCutoff
 
 _CAPPED: Final = frozenset({"login", "regenerate"})  # never a swapped one
-
-
-@dataclass(slots=True)
-class _LegacyRow:
-    """A legacy token once seen, or named by a ledger. Outlives its session, and still decides."""
-
-    claims: Claims
-    session_id: UUID
-    swap_key_id: str | None = None
-    adopted: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Denial:
-    """One legacy token or family that is not to be admitted; exactly one of the three is set."""
-
-    issuer: str
-    jti: str | None = None
-    family: str | None = None
-    fingerprint: bytes | None = None
-    until: datetime | None = None
-
-    def covers(self, claims: Claims) -> bool:
-        if self.fingerprint is not None:
-            return self.fingerprint == claims.fingerprint
-        return self.issuer == claims.issuer and (
-            (self.jti is not None and self.jti == claims.jti)
-            or (self.family is not None and self.family == claims.family)
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _SubjectCutoff:
-    realm: str
-    subject: str
-    not_before: datetime
-
-    def covers(self, claims: Claims) -> bool:
-        if (claims.realm, claims.subject) != (self.realm, self.subject):
-            return False
-        # A token that cannot be dated, and one of the same second, cannot be told to be newer.
-        issued_at = claims.effective_iat
-        return issued_at is None or issued_at.replace(microsecond=0) <= self.not_before
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _IssuerCutoff:
-    """Absolute: who holds a leaked key writes iat at will."""
-
-    issuer: str
-    kid: str | None
-
-    def covers(self, claims: Claims) -> bool:
-        return self.issuer == claims.issuer and self.kid in {None, claims.kid}
 
 
 class MemoryStore:
@@ -99,9 +46,9 @@ class MemoryStore:
         self._sessions: dict[UUID, Session] = {}
         self._digests: dict[UUID, bytes] = {}
         self._by_digest: dict[bytes, UUID] = {}
-        self._legacy: dict[bytes, _LegacyRow] = {}
-        self._denials: list[_Denial] = []
-        self._cutoffs: list[_SubjectCutoff | _IssuerCutoff] = []
+        self._legacy: dict[bytes, LegacyRow] = {}
+        self._denials: list[Denial] = []
+        self._cutoffs: list[SubjectCutoff | IssuerCutoff] = []
         self._rollout = Rollout(phase=Phase.OBSERVE, epoch=1, percent=0, since=clock())
 
     # ---- asking --------------------------------------------------------------------------------
@@ -162,9 +109,19 @@ class MemoryStore:
                     self._give_token(row, claims, ticket)
             return self._standing(claims)
 
-    async def create(self, session: Session, digest: bytes, *, cap: int | None) -> Ended:
+    async def create(
+        self,
+        session: Session,
+        digest: bytes,
+        *,
+        cap: int | None,
+        instead_of: Sequence[Claims] = (),
+    ) -> Ended:
         """See `Store.create`."""
         with self._lock:
+            for claims in instead_of:
+                row = LegacyRow(claims, session.id, adopted=True)
+                self._legacy.setdefault(claims.fingerprint, row)
             if session.id not in self._sessions and digest not in self._by_digest:
                 self._sessions[session.id] = replace(session, last_seen_at=session.created_at)
                 self._name(session.id, digest)
@@ -206,17 +163,15 @@ class MemoryStore:
             if not legacy:
                 return self._end([session_id], reason=reason, by=by)
             self._denials += [
-                _Denial(issuer=issuer, family=family)
+                Denial(issuer=issuer, family=family)
                 for issuer, family in self._families(session_id)
             ]
             return self._end(self._family(session_id), reason=reason, by=by)
 
     async def deny(self, claims: Claims, *, reason: str, by: str) -> Ended:
         """See `Store.deny`."""
-        one = _Denial(
-            issuer=claims.issuer, fingerprint=claims.fingerprint, until=claims.keep_until
-        )
-        family = _Denial(issuer=claims.issuer, family=claims.family)
+        one = Denial(issuer=claims.issuer, fingerprint=claims.fingerprint, until=claims.keep_until)
+        family = Denial(issuer=claims.issuer, family=claims.family)
         with self._lock:
             return self._bar_all([one, family] if claims.family else [one], reason, by=by)
 
@@ -236,7 +191,7 @@ class MemoryStore:
             if legacy:
                 not_before = before or self._clock()
                 self._cutoffs.append(
-                    _SubjectCutoff(realm=realm, subject=subject, not_before=not_before)
+                    SubjectCutoff(realm=realm, subject=subject, not_before=not_before)
                 )
             ids = [one.id for one in self._living(subject, realm) if one.id != keep]
             return self._end(ids, reason=reason, by=by)
@@ -252,7 +207,7 @@ class MemoryStore:
         with self._lock:
             if claims.fingerprint not in self._legacy:
                 self._sessions[session.id] = session
-                self._legacy[claims.fingerprint] = _LegacyRow(claims, session.id)
+                self._legacy[claims.fingerprint] = LegacyRow(claims, session.id)
 
     def adopt(self, session_id: UUID) -> None:
         """Note that the client presented the token its swap gave it."""
@@ -271,7 +226,7 @@ class MemoryStore:
         reason: str = "denied",
     ) -> Ended:
         """Deny one legacy token or family, never seen or not; ends what it became."""
-        denial = _Denial(
+        denial = Denial(
             issuer=issuer, jti=jti, family=family, fingerprint=fingerprint, until=until
         )
         with self._lock:
@@ -279,7 +234,7 @@ class MemoryStore:
 
     def cut_off(self, issuer: str, *, kid: str | None = None, reason: str = "cut_off") -> Ended:
         """Refuse everything an issuer, or one of its keys, ever signed; ends what it became."""
-        cutoff = _IssuerCutoff(issuer=issuer, kid=kid)
+        cutoff = IssuerCutoff(issuer=issuer, kid=kid)
         with self._lock:
             self._cutoffs.append(cutoff)
             return self._end_barred([cutoff], reason, by=reason)
@@ -289,12 +244,12 @@ class MemoryStore:
     def _open(self, claims: Claims, ticket: Ticket) -> None:
         now = self._clock()
         session = replace(ticket.session, created_at=now, last_seen_at=now)
-        self._legacy[claims.fingerprint] = _LegacyRow(claims, session.id, ticket.swap_key_id)
+        self._legacy[claims.fingerprint] = LegacyRow(claims, session.id, ticket.swap_key_id)
         if ticket.digest not in self._by_digest:
             self._sessions[session.id] = session
             self._name(session.id, ticket.digest)
 
-    def _give_token(self, row: _LegacyRow, claims: Claims, ticket: Ticket) -> None:
+    def _give_token(self, row: LegacyRow, claims: Claims, ticket: Ticket) -> None:
         session, now = self._sessions.get(row.session_id), self._clock()
         if session is None or session.id in self._digests or not _lives(session, now):
             return
@@ -347,13 +302,11 @@ class MemoryStore:
                 return "denied"
         return "cut_off" if any(cutoff.covers(claims) for cutoff in self._cutoffs) else None
 
-    def _bar_all(self, denials: Sequence[_Denial], reason: str, *, by: str) -> Ended:
+    def _bar_all(self, denials: Sequence[Denial], reason: str, *, by: str) -> Ended:
         self._denials += denials
         return self._end_barred(denials, reason, by=by)
 
-    def _end_barred(
-        self, bars: Sequence[_Denial | _IssuerCutoff], reason: str, *, by: str
-    ) -> Ended:
+    def _end_barred(self, bars: Sequence[Denial | IssuerCutoff], reason: str, *, by: str) -> Ended:
         ids = [
             row.session_id
             for row in self._legacy.values()
@@ -380,7 +333,7 @@ class MemoryStore:
             if (session.realm, session.subject) == (realm, subject) and session.revoked_at is None
         ]
 
-    def _rows(self, session_id: UUID) -> Sequence[_LegacyRow]:
+    def _rows(self, session_id: UUID) -> Sequence[LegacyRow]:
         return [row for row in self._legacy.values() if row.session_id == session_id]
 
     def _families(self, session_id: UUID) -> set[tuple[str, str]]:

@@ -13,7 +13,7 @@ from psycopg.types.json import Jsonb
 
 from migrator.core.errors import Unavailable
 from migrator.core.interfaces import Ended, Found, Standing
-from migrator.core.phases import Exemption, Phase, Rollout
+from migrator.core.phases import Exemption, Phase, Rollout, bucket_of
 from migrator.core.sessions import Session
 from migrator.stores import queries as q
 
@@ -98,15 +98,28 @@ class Postgres:
         )
         return _standing(rows[5][0])
 
-    async def create(self, session: Session, digest: bytes, *, cap: int | None) -> Ended:
+    async def create(
+        self,
+        session: Session,
+        digest: bytes,
+        *,
+        cap: int | None,
+        instead_of: Sequence[Claims] = (),
+    ) -> Ended:
         """See `Store.create`."""
         facts = {**_columns(session), "digest": digest, "cap": cap or 0}
+        locks = dict.fromkeys([subject_lock(session.realm, session.subject)])
+        bucket = bucket_of(session.subject, session.realm)
         steps: list[Step] = [(self._sql["CREATE"], facts)]
         if cap is not None:
             steps.append((self._sql["CAP"], facts))
+        for claims in instead_of:
+            known = {"session_id": session.id, "client": session.client, "percent_bucket": bucket}
+            steps.append((self._sql["PLANT"], {**_facts(claims), **known}))
+            locks |= dict.fromkeys(locks_of(claims))
         rows = await self._driver.run(
             (q.BEGIN, None),
-            (self._sql["SHARE_LOCKS"], {"locks": [subject_lock(session.realm, session.subject)]}),
+            (self._sql["SHARE_LOCKS"], {"locks": list(locks)}),
             *steps,
             (q.COMMIT, None),
         )

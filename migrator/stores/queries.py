@@ -113,6 +113,17 @@ VALUES (%(session_id)s, %(digest)s, %(kind)s, %(realm)s, %(subject)s, %(client)s
   %(auth_time)s, %(amr)s, %(label)s)
 ON CONFLICT DO NOTHING"""
 
+# In place of a legacy token that the bridge took out of the app's answer. It is adopted: nobody
+# holds it, so it holds nothing up. A ledger that names it, and a backfill, find its session.
+PLANT = """
+INSERT INTO {s}.legacy_tokens (
+  fingerprint, issuer, jti, family, realm, subject, client, percent_bucket, kid, purpose, iat, exp,
+  session_id, first_seen_at, last_seen_at, adopted_at, keep_until)
+VALUES (%(fingerprint)s, %(issuer)s, %(jti)s, %(family)s, %(realm)s, %(subject)s, %(client)s,
+  %(percent_bucket)s, %(kid)s, %(purpose)s, %(iat)s, %(exp)s, %(session_id)s, clock_timestamp(),
+  clock_timestamp(), clock_timestamp(), %(keep_until)s)
+ON CONFLICT DO NOTHING"""
+
 # Oldest out. A swapped or backfilled session is never capped: its JWT would have lived.
 CAP = """
 WITH over AS (

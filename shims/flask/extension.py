@@ -23,7 +23,8 @@ from migrator.core.errors import BadSettings, Problem, Refused, Unavailable
 from migrator.settings import Settings, sources
 from migrator.settings.problems import Findings
 from shims.answers import Answer
-from shims.flask.state import NAME, State, here, jwt_extended_of, state_of
+from shims.flask.library import jwt_extended_of
+from shims.flask.state import NAME, State, here, state_of
 from shims.flask.telling import tells
 from shims.flask.wording import Worded, asking, worded
 from shims.routes import RouteTable

@@ -16,7 +16,8 @@ from flask import current_app, request
 from werkzeug.exceptions import Forbidden, HTTPException, Unauthorized
 from werkzeug.local import LocalProxy
 
-from shims.flask.state import here, jwt_extended_of
+from shims.flask.library import jwt_extended_of
+from shims.flask.state import here
 from shims.wsgi import PRINCIPAL
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import tomlkit
 from flask import Flask
 
-from shims.flask.state import jwt_extended_of
+from shims.flask.library import jwt_extended_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -19,7 +19,7 @@ from migrator.core.presented import Outcome
 from migrator.core.verdicts import Admitted, Reason, status, word
 from migrator.settings import Settings
 from shims.answers import Answer, Answers, Asked, RawHeader, RawHeaders
-from shims.flask.state import jwt_extended_of
+from shims.flask.library import jwt_extended_of
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment

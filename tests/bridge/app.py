@@ -40,7 +40,8 @@ class Asked:
 
 @dataclass
 class LegacyApp:
-    """The app. `roles` are what its next token says; `blocked` are jtis that it takes no more.
+    """The app. `roles` are what its next token says; `blocked` are jtis that it takes no more;
+    `issued` is every pair that it made.
 
     `says` answers a path otherwise than the app would.
     """
@@ -51,6 +52,7 @@ class LegacyApp:
     refreshes: int = 0
     says: dict[str, Route] = field(default_factory=dict)
     secret: str = SECRET
+    issued: list[dict[str, str]] = field(default_factory=list)
 
     def __call__(self, asked: Asked) -> Answer:
         self.seen.append(asked)
@@ -128,7 +130,7 @@ class LegacyApp:
     def pair(self, user: str) -> dict[str, str]:
         now = int(time.time())
         role = self.roles.get(user, "reader")
-        return {
+        made = {
             kind: jwt.encode(
                 {
                     "token_type": kind,
@@ -143,6 +145,8 @@ class LegacyApp:
             )
             for kind, lasts_s in (("access", 300), ("refresh", 86_400))
         }
+        self.issued.append(made)
+        return made
 
     def read(self, token: str, kind: str) -> dict[str, Any]:
         claims: dict[str, Any] = jwt.decode(token, self.secret, algorithms=["HS256"])

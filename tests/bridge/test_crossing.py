@@ -9,7 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 import jwt
 import pytest
 
-from tests.bridge.conftest import Deployment
+from migrator import wiring
+from tests.bridge.conftest import BRIDGED, Deployment
 from tests.rig import ISSUER, SECRET, sign, sign_refresh
 
 Deploy = Callable[..., Deployment]
@@ -334,3 +335,13 @@ def test_a_client_that_refreshes_on_a_401_alone_goes_back_too(deploy: Deploy) ->
     assert there.app.read(pair["access"], "access")["sub"] == "ada"
     for refused in (unused, ended):
         assert there.ask("POST", "/refresh", json={"refresh": refused}).status_code == 401
+
+
+def test_what_the_apps_own_list_names_ends_the_session_that_took_its_place(deploy: Deploy) -> None:
+    """P2: the refresh token that was taken out of the answer is on the app's list all the same."""
+    there = deploy("drain")
+    token = there.login()["access"]
+    listed = there.app.issued[-1]["refresh"]
+    wiring.sessions(there.rig.settings(bridge={}, issuers=[BRIDGED])).end(listed)
+    assert there.ask("GET", "/me", token).json()["reason"] == "revoked"
+    assert there.rig.count("legacy_tokens", "adopted_at IS NULL") == 0

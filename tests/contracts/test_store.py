@@ -662,3 +662,15 @@ def test_memory_ends_what_a_denied_key_and_a_cut_off_one_became() -> None:
     assert memory.deny_key("a1", family="f").digests == (by_family.digest,)
     assert memory.cut_off("a1", kid="k9").digests == (by_kid.digest,)
     assert not world.is_over(other.digest)
+
+
+def test_what_names_a_token_that_its_client_never_got_names_its_session(world: World) -> None:
+    claims, session = a_claims(), a_session("1", origin="exchange", expires_at=NOW + DAY)
+    digest = uuid.uuid4().bytes * 2
+    world.run(world.store.create(session, digest, cap=None, instead_of=[claims]))
+    standing = world.run(world.store.check(claims))
+    assert (standing.known, standing.adopted) == (True, True)
+    assert standing.session is not None
+    assert standing.session.id == session.id
+    ended = world.run(world.store.deny(claims, reason="asked", by="me"))
+    assert ended.ids == (session.id,)
