@@ -138,7 +138,11 @@ class Bridging(Refreshing):
         session = carried.session
         if refreshes and access is not None and _is_of(access, session):
             scopes = access.scopes if self.minter.shape.claims.scopes else None
-            await self.store.set_claims(session.id, access.kept, scopes)
+            refresh = [each for each in read.values() if each.purpose == "refresh"]
+            is_read = await self._has_legacy()
+            await self.store.renew(
+                session, access.kept, scopes, instead_of=refresh if is_read else ()
+            )
             self.recent.evict(tokens.digest(carried.token))
         marked = [jwt for jwt in found if jwt not in read and is_marked(jwt)]
         return [*marked, *(jwt for jwt, each in read.items() if _is_of(each, session))]

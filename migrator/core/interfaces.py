@@ -119,10 +119,19 @@ class Store(Protocol):
         """Move the end of a living session to `expires_at`, never to earlier."""
         ...
 
-    async def set_claims(
-        self, session_id: UUID, claims: Mapping[str, object], scopes: Collection[str] | None = None
+    async def renew(
+        self,
+        session: Session,
+        claims: Mapping[str, object],
+        scopes: Collection[str] | None = None,
+        *,
+        instead_of: Sequence[Claims] = (),
     ) -> None:
-        """Replace the claims that a living session echoes, and its scopes unless None."""
+        """Replace the claims that a living session echoes, and its scopes unless None.
+
+        Args:
+            instead_of: as in `create`; the earlier ones of a refresh are forgotten in an hour.
+        """
         ...
 
     async def end(self, session_id: UUID, *, reason: str, by: str, legacy: bool) -> Ended:

@@ -119,9 +119,7 @@ class MemoryStore:
     ) -> Ended:
         """See `Store.create`."""
         with self._lock:
-            for claims in instead_of:
-                row = LegacyRow(claims, session.id, adopted=True)
-                self._legacy.setdefault(claims.fingerprint, row)
+            self._plant(session, instead_of)
             if session.id not in self._sessions and digest not in self._by_digest:
                 self._sessions[session.id] = replace(session, last_seen_at=session.created_at)
                 self._name(session.id, digest)
@@ -145,15 +143,26 @@ class MemoryStore:
             if session.expires_at is not None and session.expires_at < expires_at:
                 self._sessions[session_id] = replace(session, expires_at=expires_at)
 
-    async def set_claims(
-        self, session_id: UUID, claims: Mapping[str, object], scopes: Collection[str] | None = None
+    async def renew(
+        self,
+        session: Session,
+        claims: Mapping[str, object],
+        scopes: Collection[str] | None = None,
+        *,
+        instead_of: Sequence[Claims] = (),
     ) -> None:
-        """See `Store.set_claims`."""
+        """See `Store.renew`."""
         with self._lock:
-            session = self._sessions.get(session_id)
-            if session is not None and session.revoked_at is None:
-                kept = session.scopes if scopes is None else frozenset(scopes)
-                self._sessions[session_id] = replace(session, claims=dict(claims), scopes=kept)
+            self._plant(session, instead_of)
+            kept = self._sessions.get(session.id)
+            if kept is not None and kept.revoked_at is None:
+                may = kept.scopes if scopes is None else frozenset(scopes)
+                self._sessions[session.id] = replace(kept, claims=dict(claims), scopes=may)
+
+    def _plant(self, session: Session, instead_of: Sequence[Claims]) -> None:
+        for claims in instead_of:
+            row = LegacyRow(claims, session.id, adopted=True)
+            self._legacy.setdefault(claims.fingerprint, row)
 
     # ---- ending --------------------------------------------------------------------------------
 

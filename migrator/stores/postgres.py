@@ -109,13 +109,11 @@ class Postgres:
         """See `Store.create`."""
         facts = {**_columns(session), "digest": digest, "cap": cap or 0}
         locks = dict.fromkeys([subject_lock(session.realm, session.subject)])
-        bucket = bucket_of(session.subject, session.realm)
         steps: list[Step] = [(self._sql["CREATE"], facts)]
         if cap is not None:
             steps.append((self._sql["CAP"], facts))
+        steps += self._planting(session, instead_of)
         for claims in instead_of:
-            known = {"session_id": session.id, "client": session.client, "percent_bucket": bucket}
-            steps.append((self._sql["PLANT"], {**_facts(claims), **known}))
             locks |= dict.fromkeys(locks_of(claims))
         rows = await self._driver.run(
             (q.BEGIN, None),
@@ -129,16 +127,32 @@ class Postgres:
         """See `Store.extend`."""
         await self._one("EXTEND", session_id=session_id, expires_at=expires_at)
 
-    async def set_claims(
-        self, session_id: UUID, claims: Mapping[str, object], scopes: Collection[str] | None = None
+    async def renew(
+        self,
+        session: Session,
+        claims: Mapping[str, object],
+        scopes: Collection[str] | None = None,
+        *,
+        instead_of: Sequence[Claims] = (),
     ) -> None:
-        """See `Store.set_claims`."""
-        await self._one(
-            "SET_CLAIMS",
-            session_id=session_id,
-            claims=Jsonb(dict(claims)),
-            scopes=None if scopes is None else sorted(scopes),
-        )
+        """See `Store.renew`."""
+        facts = {
+            "session_id": session.id,
+            "claims": Jsonb(dict(claims)),
+            "scopes": None if scopes is None else sorted(scopes),
+        }
+        steps: list[Step] = [(self._sql["SET_CLAIMS"], facts)]
+        if instead_of:
+            steps += [*self._planting(session, instead_of), (self._sql["UPROOT"], facts)]
+        await self._driver.run((q.BEGIN, None), *steps, (q.COMMIT, None))
+
+    def _planting(self, session: Session, instead_of: Sequence[Claims]) -> list[Step]:
+        known = {
+            "session_id": session.id,
+            "client": session.client,
+            "percent_bucket": bucket_of(session.subject, session.realm),
+        }
+        return [(self._sql["PLANT"], {**_facts(claims), **known}) for claims in instead_of]
 
     async def end(self, session_id: UUID, *, reason: str, by: str, legacy: bool) -> Ended:
         """See `Store.end`."""

@@ -124,6 +124,12 @@ VALUES (%(fingerprint)s, %(issuer)s, %(jti)s, %(family)s, %(realm)s, %(subject)s
   clock_timestamp(), clock_timestamp(), %(keep_until)s)
 ON CONFLICT DO NOTHING"""
 
+# A client that refreshes by the clock would leave a row each time; the app's list names the last.
+UPROOT = """
+DELETE FROM {s}.legacy_tokens
+WHERE session_id = %(session_id)s AND swap_key_id IS NULL AND purpose = 'refresh'
+  AND adopted_at < clock_timestamp() - interval '1 hour'"""
+
 # Oldest out. A swapped or backfilled session is never capped: its JWT would have lived.
 CAP = """
 WITH over AS (

@@ -337,11 +337,25 @@ def test_a_client_that_refreshes_on_a_401_alone_goes_back_too(deploy: Deploy) ->
         assert there.ask("POST", "/refresh", json={"refresh": refused}).status_code == 401
 
 
-def test_what_the_apps_own_list_names_ends_the_session_that_took_its_place(deploy: Deploy) -> None:
-    """P2: the refresh token that was taken out of the answer is on the app's list all the same."""
+@pytest.mark.parametrize("refreshes", [0, 2])
+def test_what_the_apps_own_list_names_ends_the_session_that_took_its_place(
+    deploy: Deploy, refreshes: int
+) -> None:
+    """P2: a refresh token that was taken out of an answer is on the app's list all the same."""
     there = deploy("drain")
     token = there.login()["access"]
+    for _ in range(refreshes):
+        there.ask("POST", "/refresh", json={"refresh": token})
     listed = there.app.issued[-1]["refresh"]
     wiring.sessions(there.rig.settings(bridge={}, issuers=[BRIDGED])).end(listed)
     assert there.ask("GET", "/me", token).json()["reason"] == "revoked"
     assert there.rig.count("legacy_tokens", "adopted_at IS NULL") == 0
+
+
+def test_a_client_that_refreshes_by_the_clock_leaves_no_row_each_time(deploy: Deploy) -> None:
+    there = deploy("drain")
+    token = there.login()["access"]
+    for _ in range(5):
+        there.rig.execute("UPDATE migrator.legacy_tokens SET adopted_at = now() - interval '2 h'")
+        there.ask("POST", "/refresh", json={"refresh": token})
+    assert there.rig.count("legacy_tokens", "purpose = 'refresh'") == 1
