@@ -272,8 +272,11 @@ def clear(
         explicit: whether headers that carry a credential go too. Foreign ones stay.
     """
     kept: list[tuple[bytes, bytes]] = []
+    roles = places.roles
     for name, value in headers:
-        role = places.role(name)
+        role = roles.get(name)
+        if role is None:
+            role = places.role(name)
         if role == _COOKIE:
             rest = places.reader.without(value, cookies)
             if rest:
