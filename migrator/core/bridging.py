@@ -121,9 +121,18 @@ class Bridging(Refreshing):
             session,
             self.terms.session_prefix,
             cap=self.terms.per_subject,
-            instead_of=[*login.values()] if await self._has_legacy() else [],
+            instead_of=await self._taken(login.values()),
         )
         return str(made.token).encode()
+
+    async def _taken(self, several: Iterable[Claims]) -> list[Claims]:
+        """Those of the JWTs taken from an answer that nobody else can hold.
+
+        Without a jti, whoever logged in within the same second may hold the very same one.
+        """
+        if not await self._has_legacy():
+            return []
+        return [claims for claims in several if claims.jti is not None]
 
     async def renewed(
         self, carried: Carried, found: Sequence[bytes], *, refreshes: bool
@@ -139,10 +148,8 @@ class Bridging(Refreshing):
         if refreshes and access is not None and _is_of(access, session):
             scopes = access.scopes if self.minter.shape.claims.scopes else None
             refresh = [each for each in read.values() if each.purpose == "refresh"]
-            is_read = await self._has_legacy()
-            await self.store.renew(
-                session, access.kept, scopes, instead_of=refresh if is_read else ()
-            )
+            taken = await self._taken(refresh)
+            await self.store.renew(session, access.kept, scopes, instead_of=taken)
             self.recent.evict(tokens.digest(carried.token))
         marked = [jwt for jwt in found if jwt not in read and is_marked(jwt)]
         return [*marked, *(jwt for jwt, each in read.items() if _is_of(each, session))]

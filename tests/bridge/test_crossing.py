@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -10,6 +11,7 @@ import jwt
 import pytest
 
 from migrator import wiring
+from tests.bridge.app import said
 from tests.bridge.conftest import BRIDGED, Deployment
 from tests.rig import ISSUER, SECRET, sign, sign_refresh
 
@@ -359,3 +361,13 @@ def test_a_client_that_refreshes_by_the_clock_leaves_no_row_each_time(deploy: De
         there.rig.execute("UPDATE migrator.legacy_tokens SET adopted_at = now() - interval '2 h'")
         there.ask("POST", "/refresh", json={"refresh": token})
     assert there.rig.count("legacy_tokens", "purpose = 'refresh'") == 1
+
+
+def test_whoever_holds_the_very_jwt_that_was_taken_from_an_answer_keeps_it(deploy: Deploy) -> None:
+    """P12: without a jti, two logins within one second are one and the same JWT."""
+    there = deploy("swap")
+    claims = {"sub": "ada", "token_type": "access", "exp": int(time.time()) + 3600}
+    same = jwt.encode(claims, SECRET, algorithm="HS256")
+    there.app.says["/login"] = lambda _: said(200, {"access": same})
+    assert there.login()["access"].startswith("sess_")
+    assert there.ask("GET", "/file-link", same).status_code == 200
