@@ -18,11 +18,10 @@ from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
-from migrator.core.errors import Unavailable
 from migrator.core.flow import run
 from migrator.stores import ledger_queries
 from migrator.stores import queries as q
-from migrator.stores.postgres import family_lock, issuer_lock, jti_lock, subject_lock
+from migrator.stores.postgres import family_lock, issuer_lock, jti_lock, subject_lock, swept
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -236,27 +235,9 @@ class Ledgers:
         return run(self._driver.run(*steps, (q.COMMIT, None)))[2]
 
     def _sweep(self, lock: int, name: str, facts: Mapping[str, Any]) -> list[Row]:
-        """As `Postgres._sweep`: wait for the swaps that read too early, then end what they did."""
-        for _ in range(_LOCK_TRIES):
-            try:
-                rows = run(
-                    self._driver.run(
-                        (q.BEGIN, None),
-                        (q.SYNCHRONOUS, None),
-                        (q.LOCK_TIMEOUT, None),
-                        (q.LOCK, {"lock": lock}),
-                        (self._sql[name], facts),
-                        (q.COMMIT, None),
-                    )
-                )[4]
-            except Unavailable as error:
-                if "55P03" not in error.why:  # lock_not_available
-                    raise
-                run(self._driver.run((q.END_HOLDERS, {"lock": lock})))
-            else:
-                self._settle(rows)
-                return rows
-        raise Unavailable("postgres", "a swap under way could not be waited for")
+        rows = run(swept(self._driver, lock, (self._sql[name], facts)))
+        self._settle(rows)
+        return rows
 
     def _bury(self, digests: Iterable[bytes | None]) -> None:
         found = [bytes(digest) for digest in digests if digest]

@@ -225,28 +225,34 @@ class Postgres:
         return rows[:-1]
 
     async def _sweep(self, lock: int, name: str, facts: dict[str, Any]) -> Ended:
-        """Once every swap under way is through, end what it opened in the meantime.
+        return _ended(await swept(self._driver, lock, (self._sql[name], facts)))
 
-        What bars new swaps was committed before: the lock only waits for those that read before
-        that.
-        """
-        for _ in range(_LOCK_TRIES):
-            try:
-                rows = await self._driver.run(
-                    (q.BEGIN, None),
-                    (q.SYNCHRONOUS, None),
-                    (q.LOCK_TIMEOUT, None),
-                    (q.LOCK, {"lock": lock}),
-                    (self._sql[name], facts),
-                    (q.COMMIT, None),
-                )
-            except Unavailable as error:
-                if "55P03" not in error.why:  # lock_not_available
-                    raise
-                await self._driver.run((q.END_HOLDERS, {"lock": lock}))
-            else:
-                return _ended(rows[4])
-        raise Unavailable("postgres", "a swap under way could not be waited for")
+
+async def swept(driver: Driver, lock: int, step: Step) -> Rows:
+    """The rows of `step`, run once every swap under way is through: it ends what they opened.
+
+    What bars new swaps was committed before: the lock only waits for those that read before that.
+
+    Raises:
+        Unavailable: a swap holds on, whatever is done.
+    """
+    for _ in range(_LOCK_TRIES):
+        try:
+            rows = await driver.run(
+                (q.BEGIN, None),
+                (q.SYNCHRONOUS, None),
+                (q.LOCK_TIMEOUT, None),
+                (q.LOCK, {"lock": lock}),
+                step,
+                (q.COMMIT, None),
+            )
+        except Unavailable as error:
+            if "55P03" not in error.why:  # lock_not_available
+                raise
+            await driver.run((q.END_HOLDERS, {"lock": lock}))
+        else:
+            return rows[4]
+    raise Unavailable("postgres", "a swap under way could not be waited for")
 
 
 def locks_of(claims: Claims) -> list[int]:
