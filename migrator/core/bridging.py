@@ -8,13 +8,12 @@ says what is refreshed. How a request is read and an answer rewritten is the shi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from migrator.core import tokens, verdicts
 from migrator.core.bridge import is_marked
 from migrator.core.claims import PURPOSES
-from migrator.core.flow import run
 from migrator.core.legacy import Legacy
 from migrator.core.lookalike import as_signed
 from migrator.core.phases import RULES, bucket_of
@@ -26,12 +25,10 @@ from migrator.core.verdicts import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-    from datetime import datetime
 
     from migrator.core.claims import Claims, Purpose
     from migrator.core.verdicts import Principal
 
-_AGENT_CHARS = 512
 _UNAUTHORIZED = 401
 _MOST_SIGNATURES = 32  # looked at in one answer, whoever wrote into it
 
@@ -201,42 +198,27 @@ class Bridging(Refreshing):
     ) -> Session:
         """The session that takes the place of one login's JWTs; it grants nothing new (P3)."""
         now = await self.now()
-        if refresh is not None:
-            origin: Literal["exchange", "swap"] = "exchange"
-            ends_at: datetime = exchange_end(
-                legacy_end=refresh.exp,
-                now=now,
-                limits=self.terms.limits,
-                rolling=refresh.rolling,
-            )
+        limits = self.terms.limits
+        if refresh is None:
+            ends_at = swap_end(legacy_end=login.exp, now=now, limits=limits)
         else:
-            origin, ends_at = (
-                "swap",
-                swap_end(legacy_end=login.exp, now=now, limits=self.terms.limits),
+            ends_at = exchange_end(
+                legacy_end=refresh.exp, now=now, limits=limits, rolling=refresh.rolling
             )
-        return Session(
-            id=self.new_id(),
-            kind="session",
-            realm=login.realm,
-            subject=login.subject,
+        session = self.session_of(
+            login,
             client=client,
-            scopes=login.scopes,
-            claims=login.kept,
-            created_at=now,
-            last_seen_at=now,
+            now=now,
             expires_at=ends_at,
-            user_agent=plain(to.user_agent, _AGENT_CHARS),
-            ip=self.terms.keep_ip(to.ip),
-            origin=origin,
-            auth_time=login.auth_time or now,
-            amr=login.amr,
+            origin="swap" if refresh is None else "exchange",
+            user_agent=to.user_agent,
+            ip=to.ip,
         )
+        return replace(session, auth_time=login.auth_time or now)
 
 
 class BlockingBridge(Bridging):
-    """The bridge of a blocking app: `run` completes each of its flows."""
-
-    run = staticmethod(run)
+    """The bridge of a blocking app: `flow.run` completes each of its flows."""
 
 
 class AsyncBridge(Bridging):

@@ -16,7 +16,7 @@ from migrator.core.interfaces import Found, Ticket
 from migrator.core.phases import RULES, Phase, bucket_of
 from migrator.core.recent import Entry
 from migrator.core.seen import plain
-from migrator.core.sessions import FAR, Session, swap_end
+from migrator.core.sessions import FAR, Origin, Session, swap_end
 from migrator.core.verdicts import Admitted, Notice, Passed, Principal, Reason, Refused
 
 if TYPE_CHECKING:
@@ -155,23 +155,15 @@ class Swapping(Flow):
         token = tokens.derive(
             self.terms.session_prefix, key=key.secret, fingerprint=claims.fingerprint
         )
-        session = Session(
-            id=self.new_id(),
-            kind="session",
-            realm=claims.realm,
-            subject=claims.subject,
+        session = self.session_of(
+            claims,
             client=client,
-            scopes=claims.scopes,
-            claims=claims.kept,
-            created_at=now,
+            now=now,
             expires_at=expires_at
             or swap_end(legacy_end=claims.exp, now=now, limits=self.terms.limits),
-            last_seen_at=now,
-            user_agent=plain(presented.user_agent, _AGENT_CHARS) if presented else None,
-            ip=self.terms.keep_ip(presented.ip) if presented else None,
             origin="swap" if claims.purpose == "access" else "exchange",
-            auth_time=claims.auth_time,
-            amr=claims.amr,
+            user_agent=presented.user_agent if presented else None,
+            ip=presented.ip if presented else None,
         )
         return await self.store.swap(
             claims,
@@ -181,6 +173,36 @@ class Swapping(Flow):
                 swap_key_id=key.id,
                 percent_bucket=bucket,
             ),
+        )
+
+    def session_of(
+        self,
+        claims: Claims,
+        *,
+        client: str | None,
+        now: datetime,
+        expires_at: datetime,
+        origin: Origin,
+        user_agent: str | None,
+        ip: str | None,
+    ) -> Session:
+        """The session that begins `now` in place of a legacy token: what it said, no more (P3)."""
+        return Session(
+            id=self.new_id(),
+            kind="session",
+            realm=claims.realm,
+            subject=claims.subject,
+            client=client,
+            scopes=claims.scopes,
+            claims=claims.kept,
+            created_at=now,
+            expires_at=expires_at,
+            last_seen_at=now,
+            user_agent=plain(user_agent, _AGENT_CHARS),
+            ip=self.terms.keep_ip(ip),
+            origin=origin,
+            auth_time=claims.auth_time,
+            amr=claims.amr,
         )
 
     async def _judge_standing(
