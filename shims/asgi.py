@@ -8,8 +8,8 @@ server's own `send`. The scope is copied, never changed: servers and outer middl
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, Final, Protocol, TypeAlias
+from collections.abc import Awaitable, Callable
+from typing import Final, Protocol
 
 from migrator import wiring
 from migrator.core import errors
@@ -31,13 +31,8 @@ from shims.credentials import (
     route_of,
     value_of,
 )
+from shims.messages import App, Message, Receive, Scope, Send
 from shims.websockets import watching
-
-Scope: TypeAlias = MutableMapping[str, Any]
-Message: TypeAlias = MutableMapping[str, Any]
-Receive: TypeAlias = Callable[[], Awaitable[Message]]
-Send: TypeAlias = Callable[[Message], Awaitable[None]]
-App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _NO_COOKIES: Final[frozenset[bytes]] = frozenset()
 _POLICY_VIOLATION: Final = 1008  # RFC 6455 section 7.4.1; servers answer the handshake with 403

@@ -6,8 +6,8 @@ an answer that must not go out never began; streams go out part by part, as the 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, Final, TypeAlias
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeAlias
 
 from migrator.core.errors import Refused, Unavailable
 from migrator.core.verdicts import Reason
@@ -20,12 +20,8 @@ from shims.bridging import (
     Bridge,
     Crossing,
 )
+from shims.messages import App, Message, Receive, Scope, Send
 
-Scope: TypeAlias = MutableMapping[str, Any]
-Message: TypeAlias = MutableMapping[str, Any]
-Receive: TypeAlias = Callable[[], Awaitable[Message]]
-Send: TypeAlias = Callable[[Message], Awaitable[None]]
-App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 Says: TypeAlias = Callable[[Answer, Scope, Receive, Send], Awaitable[None]]
 
 _START: Final = "http.response.start"

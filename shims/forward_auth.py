@@ -9,9 +9,9 @@ outside: what the app is to get is nobody else's business.
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any, Final, TypeAlias
+from typing import Final
 from urllib.parse import quote, unquote_to_bytes
 
 from migrator import wiring
@@ -23,12 +23,8 @@ from migrator.settings import Settings
 from shims.answers import Answer, Answers, Asked, RawHeader, navigates
 from shims.bridging import Asking, Bridge, Crossing
 from shims.credentials import Places, clear, find, value_of
+from shims.messages import Receive, Scope, Send
 from shims.schemes import read
-
-Scope: TypeAlias = MutableMapping[str, Any]
-Message: TypeAlias = MutableMapping[str, Any]
-Receive: TypeAlias = Callable[[], Awaitable[Message]]
-Send: TypeAlias = Callable[[Message], Awaitable[None]]
 
 _AUTHORIZATION: Final = b"authorization"
 # nginx loses the body of a subrequest's refusal, and asks for it once more under this path.

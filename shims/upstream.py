@@ -7,17 +7,15 @@ WebSockets, and no answer that begins before its request has ended.
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from collections.abc import AsyncIterator
 from contextlib import aclosing, suppress
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 from urllib.parse import quote
 
 import httpx
 
-Scope: TypeAlias = MutableMapping[str, Any]
-Message: TypeAlias = MutableMapping[str, Any]
-Receive: TypeAlias = Callable[[], Awaitable[Message]]
-Send: TypeAlias = Callable[[Message], Awaitable[None]]
+from shims.messages import Receive, Scope, Send
+
 RawHeaders: TypeAlias = list[tuple[bytes, bytes]]
 
 # RFC 9110 section 7.6.1, with the two that only concern a proxy (11.7) and trailers (6.6.2).

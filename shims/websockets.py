@@ -15,11 +15,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from threading import Lock
-from typing import Any, Final, TypeAlias, assert_never
+from typing import Final, assert_never
 from weakref import WeakKeyDictionary, ref
 
 from migrator.core.errors import Unavailable
@@ -29,12 +29,7 @@ from migrator.core.presented import Presented
 from migrator.core.recent import ALL, ANY_LEGACY, SECOND_NS, About
 from migrator.core.verdicts import Admitted, Passed, Principal, Refused, word
 from shims.credentials import Places, find
-
-Scope: TypeAlias = MutableMapping[str, Any]
-Message: TypeAlias = MutableMapping[str, Any]
-Receive: TypeAlias = Callable[[], Awaitable[Message]]
-Send: TypeAlias = Callable[[Message], Awaitable[None]]
-App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
+from shims.messages import App, Message, Receive, Scope, Send
 
 _log = logging.getLogger("migrator.shims.websockets")
 

@@ -20,6 +20,7 @@ from migrator.stores.memory import MemoryStore
 from migrator.stores.memory_cache import NoCache
 from shims import asgi, wsgi
 from shims.credentials import Places, find, lone
+from shims.messages import App, Message, Scope
 from tests.bench import parts
 from tests.bench.timing import Case, Group, computing
 
@@ -180,20 +181,20 @@ def _signed(algorithm: str, key: Any, number: int) -> list[str]:
 # ---- the middlewares ---------------------------------------------------------------------------
 
 
-async def _asgi_app(_scope: asgi.Scope, _receive: Any, send: Any) -> None:
+async def _asgi_app(_scope: Scope, _receive: Any, send: Any) -> None:
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": b"{}"})
 
 
-async def _no_message() -> asgi.Message:
+async def _no_message() -> Message:
     return {"type": "http.request"}
 
 
-async def _nowhere(_message: asgi.Message) -> None:
+async def _nowhere(_message: Message) -> None:
     return None
 
 
-def _driven(app: asgi.App) -> Callable[[dict[str, Any]], object]:
+def _driven(app: App) -> Callable[[dict[str, Any]], object]:
     """One request: nothing in it suspends, so no loop is needed to run it."""
 
     def drive(scope: dict[str, Any]) -> None:
@@ -213,7 +214,7 @@ def _asgi(settings: Settings, gate: AsyncGate, logins: Sequence[parts.Login]) ->
     tokens = _signed("HS256", _SECRET, 64)
     bearers = _bearers(values)
 
-    async def by_hand(scope: asgi.Scope, receive: Any, send: Any) -> None:
+    async def by_hand(scope: Scope, receive: Any, send: Any) -> None:
         line = next(value for name, value in scope["headers"] if name == b"authorization")
         token = line.partition(b" ")[2].decode()
         user = jwt.decode(token, _SECRET, algorithms=["HS256"])

@@ -21,7 +21,8 @@ from migrator.core.presented import Outcome
 from migrator.core.sessions import Session
 from migrator.core.verdicts import Admitted, Notice, Passed, Principal, Reason, Refused, Verdict
 from migrator.settings import Settings
-from shims.asgi import DualAcceptMiddleware, Message, Scope
+from shims.asgi import DualAcceptMiddleware
+from shims.messages import Message, Scope
 
 Gate: TypeAlias = Any  # the AsyncScriptedGate of conftest.py
 Lines: TypeAlias = Iterable[tuple[str, str]]

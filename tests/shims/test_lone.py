@@ -14,6 +14,7 @@ from migrator.core.verdicts import Admitted, Principal
 from migrator.settings import Settings
 from shims import asgi, wsgi
 from shims.credentials import Places, find, lone
+from shims.messages import Message, Receive, Scope, Send
 from tests.shims.conftest import AsyncScriptedGate, ScriptedGate, settings_with
 
 TOKEN = b"sess_" + b"a" * 49
@@ -99,18 +100,18 @@ def test_every_asgi_request_and_start_sees_to_the_pulse(
     """P7: a node that gets no credentials has to be counted all the same."""
     seen: list[str] = []
 
-    async def app(scope: asgi.Scope, _receive: asgi.Receive, _send: asgi.Send) -> None:
+    async def app(scope: Scope, _receive: Receive, _send: Send) -> None:
         seen.append(scope["type"])
 
-    async def receive() -> asgi.Message:
+    async def receive() -> Message:
         return {}
 
-    async def send(_message: asgi.Message) -> None:
+    async def send(_message: Message) -> None:
         return None
 
     shim = asgi.DualAcceptMiddleware(app, settings(), gate=async_gate)
     for kind in ("lifespan", "http", "websocket"):
-        scope: asgi.Scope = {"type": kind, "method": "GET", "path": "/", "headers": []}
+        scope: Scope = {"type": kind, "method": "GET", "path": "/", "headers": []}
         run(shim(scope, receive, send))
     assert seen == ["lifespan", "http", "websocket"]
     assert async_gate.woken == 3
