@@ -211,14 +211,16 @@ class Inward:
 
     async def _in_refresh_cookies(self, headers: RawHeaders) -> list[bytes]:
         """The refresh cookies, unless another site's page sent them."""
-        bridge = self._bridge
-        cookies = bridge.cookies.read(_cookie_lines(headers))
-        found = [value for name in bridge.refresh_cookies for value in cookies.get(name, ())]
+        flow, found = self._bridge.flow, self._refresh_cookies(headers)
         if found and self._is_forged(headers):
-            if any(map(bridge.flow.is_ours, found)) or await bridge.flow.decides():
+            if any(map(flow.is_ours, found)) or await flow.decides():
                 raise self._refused(Reason.CSRF)
             return []
         return found
+
+    def _refresh_cookies(self, headers: RawHeaders) -> list[bytes]:
+        cookies = self._bridge.cookies.read(_cookie_lines(headers))
+        return [value for name in self._bridge.refresh_cookies for value in cookies.get(name, ())]
 
     def _presented(self) -> list[bytes]:
         """What is in the places of logins: some apps refresh by it.
@@ -248,10 +250,7 @@ class Inward:
         presented = self._asking.presented
         found = [] if presented is None else [each.value for each in presented.everything()]
         if not self._is_forged(headers):
-            cookies = self._bridge.cookies.read(_cookie_lines(headers))
-            found += [
-                one for name in self._bridge.refresh_cookies for one in cookies.get(name, ())
-            ]
+            found += self._refresh_cookies(headers)
         found += self._in_body(body)
         if any(map(is_marked, found)):
             raise self._refused(Reason.BRIDGE_TOKEN)

@@ -178,10 +178,13 @@ class Outward:
 
     def _saw(self, part: bytes) -> None:
         """Count what an unconfigured route hands out: it would hold up the drain unseen."""
+        found = jwts_in(part)
+        if not found:
+            return
         own = self._own() | frozenset(self._in.shown)
-        found = [jwt for jwt in jwts_in(part) if jwt not in own]
-        if found:
-            self._bridge.flow.saw_elsewhere(found[:_MOST], self._asking.path)
+        issued = [jwt for jwt in found if jwt not in own]
+        if issued:
+            self._bridge.flow.saw_elsewhere(issued[:_MOST], self._asking.path)
 
 
 def _derived(body: bytes, skipped: Collection[bytes]) -> list[bytes]:

@@ -157,11 +157,16 @@ class DualAcceptMiddleware:
         """To the app, over the bridge where there is one."""
         if self._over is None:
             return self.app(environ, start_response)
-        route = route_of(self._reader.places, path, mount)
-        asking = self._over.asking(
-            environ, presented=presented, outcome=outcome, path=path, route=route, body=body
+        return self._over.take(
+            self.app,
+            environ,
+            start_response,
+            presented=presented,
+            outcome=outcome,
+            path=path,
+            route=route_of(self._reader.places, path, mount),
+            body=body,
         )
-        return self._over.take(self.app, environ, start_response, asking)
 
     def _amending(
         self,

@@ -14,7 +14,7 @@ from migrator.core.errors import Refused, Unavailable
 from migrator.core.flow import run
 from migrator.core.presented import Outcome, Presented, Route
 from shims.answers import Answer, Answers
-from shims.bridging import ANSWER_ROOM_BYTES, Asking, Bridge, Crossing
+from shims.bridging import ANSWER_ROOM_BYTES, Bridge, Crossing
 from shims.environ import native, raw
 from shims.environ_bridging import EnvironBridge, take
 
@@ -36,34 +36,27 @@ class Over:
         self._answers = answers
         self._says = says
 
-    def asking(
+    def take(
         self,
+        app: WSGIApplication,
         environ: WSGIEnvironment,
+        start_response: StartResponse,
         *,
         presented: Presented | None,
         outcome: Outcome | None,
         path: str,
         route: Route | None,
         body: bytes,
-    ) -> Asking:
-        """What a crossing asks of a request."""
-        return self._bridge.asking(
+    ) -> Iterable[bytes]:
+        """Take a request to the app and its answer back. The facts are those of `Asking`."""
+        asking = self._bridge.asking(
             environ, presented=presented, outcome=outcome, path=path, route=route, body=body
         )
-
-    def take(
-        self,
-        app: WSGIApplication,
-        environ: WSGIEnvironment,
-        start_response: StartResponse,
-        asking: Asking,
-    ) -> Iterable[bytes]:
-        """Take a request to the app and its answer back."""
         crossing = Crossing(self._bridge.bridge, asking)
         back = _Back(crossing, start_response)
         try:
-            body = take(environ) if crossing.reads else b""
-            self._bridge.write(environ, run(crossing.enter(body)))
+            whole = take(environ) if crossing.reads else b""
+            self._bridge.write(environ, run(crossing.enter(whole)))
             return back.answer(app(environ, back.start_response))
         except Refused as refused:
             answer = self._answers.refuse(refused.reason)
