@@ -28,6 +28,7 @@ class XID8(sa.types.UserDefinedType[int]):
 def upgrade() -> None:
     schema = context.config.attributes["schema"]
     _lasting(schema)
+    _operating(schema)
     _legacy(schema)
 
 
@@ -143,6 +144,8 @@ def _lasting(schema: str) -> None:
         at("sunset_at"),
         at("legacy_removed_at"),
         json("issuers"),
+        json("brownouts", "[]"),
+        sa.Column("soak", postgresql.JSONB),
         sa.CheckConstraint("id", name="rollout_id_check"),
         sa.CheckConstraint(
             "phase IN ('observe', 'swap', 'drain', 'cutover', 'retired')",
@@ -187,6 +190,77 @@ def _lasting(schema: str) -> None:
         number("clock_skew_ms", sa.Integer),
         at("last_jwt_issued_at"),
         at("issued_horizon"),
+        json("vitals"),
+        schema=schema,
+    )
+
+
+def _operating(schema: str) -> None:
+    op.create_table(
+        "holds",
+        identity(),
+        at("created_at", null=False, default="now()"),
+        words("created_by"),
+        words("reason"),
+        at("starts_at", null=False, default="now()"),
+        at("until", null=False),
+        at("released_at"),
+        words("released_by", null=True),
+        sa.CheckConstraint("until > starts_at", name="holds_until_check"),
+        schema=schema,
+    )
+    op.create_table(
+        "overrides",
+        identity(),
+        at("created_at", null=False, default="now()"),
+        words("created_by"),
+        words("gate"),
+        words("reason"),
+        at("until", null=False),
+        at("revoked_at"),
+        words("revoked_by", null=True),
+        schema=schema,
+    )
+    op.create_table(
+        "plans",
+        sa.Column("id", sa.Text, primary_key=True),
+        at("created_at", null=False, default="now()"),
+        words("created_by"),
+        at("expires_at", null=False),
+        words("command"),
+        number("epoch", default="0"),
+        json("body"),
+        at("used_at"),
+        words("used_by", null=True),
+        schema=schema,
+    )
+    op.create_table(
+        "brownouts",
+        identity(),
+        at("created_at", null=False, default="now()"),
+        words("created_by"),
+        words("reason", null=True),
+        at("starts_at", null=False),
+        at("ends_at", null=False),
+        words("by", null=True),
+        words("value", null=True),
+        number("percent", sa.SmallInteger, "100"),
+        json("limits"),
+        json("forecast"),
+        at("paused_at"),
+        at("cancelled_at"),
+        words("cancelled_by", null=True),
+        at("aborted_at"),
+        words("aborted_why", null=True),
+        sa.CheckConstraint("ends_at > starts_at", name="brownouts_ends_at_check"),
+        sa.CheckConstraint("percent BETWEEN 1 AND 100", name="brownouts_percent_check"),
+        schema=schema,
+    )
+    op.create_table(
+        "minutes",
+        sa.Column("minute", sa.TIMESTAMP(timezone=True), primary_key=True),
+        sa.Column("outcome", sa.Text, primary_key=True),
+        number("count", default="0"),
         schema=schema,
     )
 
@@ -293,6 +367,7 @@ def _legacy(schema: str) -> None:
         at("last_at"),
         schema=schema,
     )
+    _learning(schema)
     op.create_table(
         "jobs",
         sa.Column("name", sa.Text, primary_key=True),
@@ -308,5 +383,80 @@ def _legacy(schema: str) -> None:
         sa.CheckConstraint(
             "state IN ('idle', 'running', 'paused', 'done', 'failed')", name="jobs_state_check"
         ),
+        schema=schema,
+    )
+    op.create_table(
+        "job_ranges",
+        sa.Column("job", sa.Text, primary_key=True),
+        sa.Column("number", sa.Integer, primary_key=True),
+        words("state", default="waiting"),
+        json("bounds"),
+        json("after"),
+        words("run", null=True),
+        at("updated_at", null=False, default="now()"),
+        json("tally"),
+        sa.CheckConstraint(
+            "state IN ('waiting', 'running', 'done')", name="job_ranges_state_check"
+        ),
+        schema=schema,
+    )
+
+
+def _learning(schema: str) -> None:
+    op.create_table(
+        "differences",
+        sa.Column("hour", sa.TIMESTAMP(timezone=True), primary_key=True),
+        sa.Column("direction", sa.Text, primary_key=True),
+        sa.Column("issuer", sa.Text, primary_key=True, server_default=""),
+        sa.Column("client", sa.Text, primary_key=True, server_default=""),
+        sa.Column("route", sa.Text, primary_key=True),
+        sa.Column("verdict", sa.Text, primary_key=True),
+        number("count", default="0"),
+        at("last_at"),
+        sa.CheckConstraint(
+            "direction IN ('deny_allow', 'allow_deny')", name="differences_direction_check"
+        ),
+        schema=schema,
+    )
+    op.create_table(
+        "ignores",
+        identity(),
+        at("created_at", null=False, default="now()"),
+        words("owner"),
+        words("reason"),
+        at("until", null=False),
+        words("direction"),
+        words("issuer", null=True),
+        words("client", null=True),
+        words("route", null=True),
+        words("verdict", null=True),
+        at("removed_at"),
+        words("removed_by", null=True),
+        sa.CheckConstraint(
+            "direction = 'allow_deny' OR (direction = 'deny_allow' AND route IS NOT NULL)",
+            name="ignores_direction_check",
+        ),
+        schema=schema,
+    )
+    op.create_table(
+        "legacy_census",
+        sa.Column("hour", sa.TIMESTAMP(timezone=True), primary_key=True),
+        sa.Column("issuer", sa.Text, primary_key=True),
+        sa.Column("client", sa.Text, primary_key=True, server_default=""),
+        sa.Column("kid", sa.Text, primary_key=True, server_default=""),
+        sa.Column("route", sa.Text, primary_key=True),
+        number("count", default="0"),
+        at("last_at"),
+        schema=schema,
+    )
+    op.create_table(
+        "brownout_hits",
+        sa.Column("brownout", sa.BigInteger, primary_key=True),
+        sa.Column("realm", sa.Text, primary_key=True),
+        sa.Column("subject", sa.Text, primary_key=True),
+        sa.Column("issuer", sa.Text, primary_key=True),
+        sa.Column("client", sa.Text, primary_key=True, server_default=""),
+        at("first_at"),
+        at("last_at"),
         schema=schema,
     )

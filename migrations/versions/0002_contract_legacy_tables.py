@@ -21,7 +21,12 @@ TABLES = (
     "cutoffs",
     "legacy_subjects",
     "legacy_usage",
+    "differences",
+    "ignores",
+    "legacy_census",
+    "brownout_hits",
     "jobs",
+    "job_ranges",
 )
 
 # The caller has asked already; this is for whoever runs the revision by another road. It locks the

@@ -19,6 +19,7 @@ from migrator.settings.values import (
     Count,
     DatabaseUrl,
     Duration,
+    Factor,
     HeaderName,
     Identifier,
     Link,
@@ -26,6 +27,7 @@ from migrator.settings.values import (
     OptionalText,
     Origin,
     PathPattern,
+    Percent,
     PositiveDuration,
     Prefix,
     RedisUrl,
@@ -75,12 +77,38 @@ class Memory:
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class Gates:
-    """How long it must have been quiet before a move, and how long a move waits for the nodes."""
+    """How long it must have been quiet before a move, how long a move waits, what else is asked.
+
+    What is 0, false or None is not asked for, and its gate is absent.
+
+    Args:
+        compare_pairs: how many verdicts have to be compared in `observe`; compare_percent: of
+            them, how many the app may allow and the shim deny.
+        drill_within: how long ago the way back was last drilled.
+        notice: how long the end has been announced; brownouts: how many were run to their end.
+        backfill_within: how long ago a backfill was verified.
+        revocations: whether every revocation path of the app has to be wired.
+        store_p99: how slow the session store may be.
+        soak: how long after a cutover it may still be taken back by itself, when more than
+            `sign_ins` times as many log in as before.
+        plan_expires: how long a plan is good.
+    """
 
     legacy_quiet: Duration = timedelta(hours=24)
     foreign_quiet: Duration = timedelta(hours=24)
     retire_quiet: Duration = timedelta(days=30)
     ack_timeout: Duration = timedelta(seconds=30)
+    compare_pairs: Whole = 0
+    compare_percent: Percent = 0.1
+    drill_within: Duration | None = None
+    notice: Duration | None = None
+    brownouts: Whole = 0
+    backfill_within: Duration | None = None
+    revocations: bool = False
+    store_p99: Duration | None = None
+    soak: Duration = timedelta(0)
+    sign_ins: Factor = 2.0
+    plan_expires: PositiveDuration = timedelta(hours=24)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)

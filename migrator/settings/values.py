@@ -149,6 +149,8 @@ Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
 PositiveDuration = Annotated[Duration, AfterValidator(_positive)]
 Count = Annotated[int, BeforeValidator(_number), Field(ge=1)]
 Whole = Annotated[int, BeforeValidator(_number), Field(ge=0)]
+Percent = Annotated[float, BeforeValidator(_number), Field(ge=0, le=100)]
+Factor = Annotated[float, BeforeValidator(_number), Field(gt=1, le=1000)]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,63}$")]
 Text = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{1,1024}$")]
 """Text that may stand in a header, a label or a row: no control characters."""

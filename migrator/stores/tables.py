@@ -164,6 +164,8 @@ rollout = Table(
     # The mark of `retire`. Legacy tables missing without it: a broken schema, not a retired one.
     _at("legacy_removed_at"),
     _json("issuers"),  # immutable id -> name, written by `init`: the id is part of fingerprints
+    _json("brownouts", "[]"),  # the windows that are still to come or open; nodes read them here
+    Column("soak", JSONB),  # what would end the last move by itself, and until when; null: nothing
     CheckConstraint("id", name="rollout_id_check"),
     CheckConstraint(f"phase IN {_PHASES}", name="rollout_phase_check"),
     CheckConstraint("percent BETWEEN 0 AND 100", name="rollout_percent_check"),
@@ -203,6 +205,82 @@ nodes = Table(
     _whole("clock_skew_ms", Integer),
     _at("last_jwt_issued_at"),
     _at("issued_horizon"),  # the largest exp it handed out through `login` and `exchange`
+    _json("vitals"),  # how its stores answer: latencies and failures of the last minute
+)
+
+# What an operator decided about moves, each with an owner, a reason and an end.
+
+holds = Table(
+    "holds",
+    metadata,
+    _id(),
+    _at("created_at", null=False, default="now()"),
+    _text("created_by"),
+    _text("reason"),
+    _at("starts_at", null=False, default="now()"),  # later than now: a freeze that is announced
+    _at("until", null=False),
+    _at("released_at"),
+    _text("released_by", null=True),
+    CheckConstraint("until > starts_at", name="holds_until_check"),
+)
+
+overrides = Table(
+    "overrides",
+    metadata,
+    _id(),
+    _at("created_at", null=False, default="now()"),
+    _text("created_by"),
+    _text("gate"),
+    _text("reason"),
+    _at("until", null=False),
+    _at("revoked_at"),
+    _text("revoked_by", null=True),
+)
+
+plans = Table(
+    "plans",
+    metadata,
+    Column("id", Text, primary_key=True),
+    _at("created_at", null=False, default="now()"),
+    _text("created_by"),
+    _at("expires_at", null=False),
+    _text("command"),
+    _whole("epoch", default="0"),
+    _json("body"),  # the move, its gates and its forecast, as they were
+    _at("used_at"),
+    _text("used_by", null=True),
+)
+
+brownouts = Table(
+    "brownouts",
+    metadata,
+    _id(),
+    _at("created_at", null=False, default="now()"),
+    _text("created_by"),
+    _text("reason", null=True),
+    _at("starts_at", null=False),
+    _at("ends_at", null=False),
+    _text("by", null=True),  # a segment: issuer | client | cohort; null: everybody
+    _text("value", null=True),
+    _whole("percent", SmallInteger, default="100"),
+    _json("limits"),  # beyond which it aborts itself
+    _json("forecast"),
+    _at("paused_at"),
+    _at("cancelled_at"),
+    _text("cancelled_by", null=True),
+    _at("aborted_at"),
+    _text("aborted_why", null=True),
+    CheckConstraint("ends_at > starts_at", name="brownouts_ends_at_check"),
+    CheckConstraint("percent BETWEEN 1 AND 100", name="brownouts_percent_check"),
+)
+
+# What soaks and brownouts are judged by: too fine for `legacy_usage`, swept after two days.
+minutes = Table(
+    "minutes",
+    metadata,
+    Column("minute", TIMESTAMP(timezone=True), primary_key=True),
+    Column("outcome", Text, primary_key=True),
+    _whole("count", default="0"),
 )
 
 # ---- what `retire` takes away ------------------------------------------------------------------
@@ -321,6 +399,71 @@ legacy_usage = Table(
     _at("last_at"),
 )
 
+# Where the app answered otherwise than the shim would have: `observe` compares.
+differences = Table(
+    "differences",
+    metadata,
+    Column("hour", TIMESTAMP(timezone=True), primary_key=True),
+    Column("direction", Text, primary_key=True),  # what the app did, and what the shim would do
+    Column("issuer", Text, primary_key=True, server_default=""),
+    Column("client", Text, primary_key=True, server_default=""),
+    Column("route", Text, primary_key=True),
+    Column("verdict", Text, primary_key=True),  # the shim's reason, or 'admitted'
+    _whole("count", default="0"),
+    _at("last_at"),
+    CheckConstraint(
+        "direction IN ('deny_allow', 'allow_deny')", name="differences_direction_check"
+    ),
+)
+
+ignores = Table(
+    "ignores",
+    metadata,
+    _id(),
+    _at("created_at", null=False, default="now()"),
+    _text("owner"),
+    _text("reason"),
+    _at("until", null=False),
+    _text("direction"),
+    _text("issuer", null=True),
+    _text("client", null=True),
+    _text("route", null=True),
+    _text("verdict", null=True),
+    _at("removed_at"),
+    _text("removed_by", null=True),
+    # Whoever the app turns away and we would let in must be named by the route at the least.
+    CheckConstraint(
+        "direction = 'allow_deny' OR (direction = 'deny_allow' AND route IS NOT NULL)",
+        name="ignores_direction_check",
+    ),
+)
+
+# Taken when a token is verified anew, about once a minute while it is in use: no hit writes here.
+legacy_census = Table(
+    "legacy_census",
+    metadata,
+    Column("hour", TIMESTAMP(timezone=True), primary_key=True),
+    Column("issuer", Text, primary_key=True),
+    Column("client", Text, primary_key=True, server_default=""),
+    Column("kid", Text, primary_key=True, server_default=""),
+    Column("route", Text, primary_key=True),  # a class of routes: login, refresh, /api/*
+    _whole("count", default="0"),
+    _at("last_at"),
+)
+
+# Whom a brownout refused: what it taught is told by how they came back.
+brownout_hits = Table(
+    "brownout_hits",
+    metadata,
+    Column("brownout", BigInteger, primary_key=True),
+    Column("realm", Text, primary_key=True),
+    Column("subject", Text, primary_key=True),
+    Column("issuer", Text, primary_key=True),
+    Column("client", Text, primary_key=True, server_default=""),
+    _at("first_at"),
+    _at("last_at"),
+)
+
 jobs = Table(
     "jobs",
     metadata,
@@ -339,8 +482,29 @@ jobs = Table(
     ),
 )
 
-LASTING = (sessions, feed, rollout, rollout_log, nodes)
-LEGACY = (legacy_tokens, denials, cutoffs, legacy_subjects, legacy_usage, jobs)
+# The parts of a backfill, claimed by its workers with SKIP LOCKED.
+job_ranges = Table(
+    "job_ranges",
+    metadata,
+    Column("job", Text, primary_key=True),
+    Column("number", Integer, primary_key=True),
+    _text("state", default="waiting"),
+    _json("bounds"),  # from which key, and to which
+    _json("after"),  # the last key that was planted
+    _text("run", null=True),  # who holds it
+    _at("updated_at", null=False, default="now()"),
+    _json("tally"),
+    CheckConstraint("state IN ('waiting', 'running', 'done')", name="job_ranges_state_check"),
+)
+
+LASTING = (
+    *(sessions, feed, rollout, rollout_log, nodes),
+    *(holds, overrides, plans, brownouts, minutes),
+)
+LEGACY = (
+    *(legacy_tokens, denials, cutoffs, legacy_subjects, legacy_usage),
+    *(differences, ignores, legacy_census, brownout_hits, jobs, job_ranges),
+)
 
 
 @cache
