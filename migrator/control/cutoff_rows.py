@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import delete, insert, select
 
-from migrator.control import roster
+from migrator.control import journal, roster
 from migrator.core.errors import Exit, Problem, Stopped
 from migrator.core.flow import run
 from migrator.stores import queries as q
@@ -138,19 +138,15 @@ def _note(place: Place, cutoff: Cutoff, audit: Audit, *, command: str) -> None:
     place.connection.execute(insert(feed).values(kind="legacy", key=cutoff.issuer or ""))
     if cutoff.issuer is None:
         return
-    stands = place.connection.execute(select(place.table("rollout"))).one()
-    entry = {
-        "who": audit.who,
-        "why": audit.why,
-        "command": command,
-        "from_phase": stands.phase,
-        "to_phase": stands.phase,
-        "from_percent": stands.percent,
-        "to_percent": stands.percent,
-        "epoch": stands.epoch,
-        "detail": {"cutoff": cutoff.id, "issuer": cutoff.issuer, "kid": cutoff.kid},
-    }
-    place.connection.execute(insert(place.table("rollout_log")).values(entry))
+    journal.note(
+        place.connection,
+        tables.in_schema(place.schema),
+        place.schema,
+        who=audit.who,
+        why=audit.why,
+        command=command,
+        detail={"cutoff": cutoff.id, "issuer": cutoff.issuer, "kid": cutoff.kid},
+    )
 
 
 def _cutoff(row: Row[tuple[object, ...]]) -> Cutoff:

@@ -2,6 +2,8 @@
 
 A move writes its own row. One more, `in effect`, is written when every living node acknowledged
 it: then the moment that issuing stopped is on record, and no restart of a node can blur it.
+Decisions that move nothing (a hold, an override) are noted under the epoch that stands; their rows
+come from no phase, and that is how whoever asks for moves tells them apart.
 """
 
 from __future__ import annotations
@@ -9,7 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import insert, select, text
+from sqlalchemy import Text, func, insert, literal, select, text
+from sqlalchemy.dialects.postgresql import JSONB
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,7 +47,7 @@ def read(
     table = tables.tables[f"{schema}.rollout_log"]
     query = select(table).order_by(table.c.id.desc()).limit(limit)
     if moves_only:
-        query = query.where(table.c.command != IN_EFFECT)
+        query = query.where(table.c.command != IN_EFFECT, table.c.from_phase.is_not(None))
     return tuple(Row(**row) for row in connection.execute(query).mappings())
 
 
@@ -68,6 +71,37 @@ def drain_of(
         .limit(1)
     )
     return began, recorded
+
+
+def note(
+    connection: Connection,
+    tables: MetaData,
+    schema: str,
+    *,
+    who: str,
+    why: str | None,
+    command: str,
+    detail: Mapping[str, Any] | None = None,
+) -> None:
+    """Record a decision that moves nothing, in the caller's transaction.
+
+    Args:
+        command: what was typed, without `migrator`: "hold add".
+        detail: what it was about, for machines; never a secret.
+    """
+    log, rollout = (tables.tables[f"{schema}.{name}"] for name in ("rollout_log", "rollout"))
+    standing = select(
+        func.clock_timestamp(),
+        literal(who),
+        literal(why, Text),
+        literal(command),
+        rollout.c.phase,
+        rollout.c.percent,
+        rollout.c.epoch,
+        literal(dict(detail or {}), JSONB),
+    )
+    into = ("at", "who", "why", "command", "to_phase", "to_percent", "epoch", "detail")
+    connection.execute(insert(log).from_select(into, standing))
 
 
 def note_in_effect(
