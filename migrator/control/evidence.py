@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, select, text
 
-from migrator.control import census, drain, journal, nodes, revisions, schema
+from migrator.control import census, decisions, drain, journal, nodes, revisions, schema
 from migrator.control.ledgers import standing as standing_of_ledgers
+from migrator.control.ledgers import unwired
 from migrator.core.errors import Exit, Stopped
 from migrator.core.phases import Phase
 from migrator.stores import tables as page
-from migrator.stores.postgres import rollout_of
+from migrator.stores.rollout_row import rollout_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,9 +28,11 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from migrator.control.census import Census, Line, Scope
+    from migrator.control.decisions import Hold, Override
     from migrator.control.drain import Horizon
     from migrator.control.journal import Row
     from migrator.control.ledgers.standing import Standing
+    from migrator.control.ledgers.unwired import Unwired
     from migrator.control.nodes import Fleet
     from migrator.core.phases import Rollout
     from migrator.settings import Settings
@@ -63,6 +66,8 @@ class Evidence:
         seen: who was seen with a legacy token in the window asked for.
         watching_since: since when anything was there to see them.
         ledgers: how the reading of the app's own revocations stands, by name.
+        unwired: its revocations that nobody reads, where `gates.revocations` asks for them.
+        holds: in force or planned, in the order they begin; overrides: in force.
         last_session_end: when the last living session ends; None with `has_endless` unset: there
             is none.
     """
@@ -86,6 +91,9 @@ class Evidence:
     watching_since: datetime | None
     jobs: tuple[Job, ...] = field(default=())
     ledgers: Mapping[str, Standing] = field(default_factory=dict)
+    unwired: tuple[Unwired, ...] = ()
+    holds: tuple[Hold, ...] = ()
+    overrides: tuple[Override, ...] = ()
     last_session_end: datetime | None = None
     has_endless: bool = False
 
@@ -177,6 +185,8 @@ def _gather(
         "moves": journal.read(connection, tables, home, limit=1, moves_only=True),
         "scope": scope,
         "quiet": quiet,
+        "holds": decisions.holds_ahead(connection, home, now),
+        "overrides": decisions.overrides_in_force(connection, home, now),
     }
     last_end, has_endless = _last_session(connection, tables, home, now)
     common |= {"last_session_end": last_end, "has_endless": has_endless}
@@ -213,6 +223,7 @@ def _gather(
         watching_since=_watching_since(connection, home, fleet),
         jobs=_jobs(connection, tables, home),
         ledgers=standing_of_ledgers.read(connection, home),
+        unwired=unwired.read(connection, settings) if settings.gates.revocations else (),
     )
 
 
@@ -227,6 +238,8 @@ def standing(connection: Connection, home: str) -> tuple[Rollout, datetime | Non
         "exceptions",
         "drain_since",
         "sunset_at",
+        "brownouts",
+        "soak",
         "legacy_removed_at",
     )
     rows = connection.execute(select(*(table.c[name] for name in columns))).all()

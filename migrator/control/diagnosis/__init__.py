@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from migrator.control.diagnosis import bridge, cache, database, keys, ledgers, wired
+from migrator.control.diagnosis import bridge, cache, database, deploy, keys, ledgers, wired
 from migrator.control.diagnosis.finding import Finding, Level, of_problem, worst
 
 if TYPE_CHECKING:
@@ -17,14 +17,22 @@ if TYPE_CHECKING:
 __all__ = ["Finding", "Level", "diagnose", "of_problem", "worst"]
 
 
-def diagnose(settings: Settings, *, prepare: Prepare) -> list[Finding]:
-    """Everything that can be told, the worst of each part first seen first.
+def diagnose(
+    settings: Settings,
+    *,
+    prepare: Prepare,
+    deploys: bool = False,
+    addresses: tuple[str, ...] = (),
+) -> list[Finding]:
+    """Everything that can be told, part by part.
 
     Args:
         settings: those that loaded.
         prepare: makes an issuer with its keys, as a node would.
+        deploys: also what a rollout in production needs beyond what works.
+        addresses: at which clients reach the app; see `deploy.looks`.
     """
-    return [
+    found = [
         Finding("settings", "ok", f"settings load: {settings.environment}, {settings.app}"),
         *wired.looks_at_settings(settings, is_retired=database.is_retired(settings)),
         *keys.looks(settings, prepare),
@@ -34,3 +42,4 @@ def diagnose(settings: Settings, *, prepare: Prepare) -> list[Finding]:
         *bridge.looks(settings),
         *wired.looks_at_libraries(),
     ]
+    return [*found, *deploy.looks(settings, addresses=addresses)] if deploys else found

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from sqlalchemy import func, select, text
+from sqlalchemy import func, select
 
 from migrator.control import reach, roster
 from migrator.control.diagnosis.finding import Finding
-from migrator.control.ledgers import standing
+from migrator.control.ledgers import standing, unwired
 from migrator.control.ledgers.building import source_of
 from migrator.control.ledgers.reading import MOST_ROWS, SourceFailed
-from migrator.control.ledgers.tables import BLACKLISTED, named
 from migrator.core.errors import Stopped
 from migrator.stores import tables
 
@@ -20,29 +19,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
+    from migrator.control.ledgers.unwired import Unwired
     from migrator.settings import Ledger, Settings
-
-_MOST_NAMED: Final = 8
-_PRESET_WITH_CALLBACK: Final = "flask-jwt-extended"
-
-# What apps call such tables; a table that lists every token it issued has a jti too, and says so
-# by a column of its own. Ours, and the servers' own, are not asked.
-_JTI_TABLES: Final = text("""
-SELECT c.table_schema, c.table_name FROM information_schema.columns c
-JOIN information_schema.tables t USING (table_schema, table_name)
-WHERE c.column_name = 'jti' AND t.table_type = 'BASE TABLE' AND c.table_schema <> :home
-  AND c.table_schema NOT IN ('pg_catalog', 'information_schema')
-  AND c.table_name NOT LIKE '%outstandingtoken'
-ORDER BY 1, 2""")
-
-_USER_TABLES: Final = text("""
-SELECT c.table_schema, c.table_name, string_agg(c.column_name, ', ' ORDER BY c.column_name)
-FROM information_schema.columns c JOIN information_schema.tables t USING (table_schema, table_name)
-WHERE c.column_name IN ('is_active', 'active', 'disabled', 'is_disabled', 'password_changed_at',
-    'tokens_valid_from', 'tokens_valid_after', 'last_logout_at')
-  AND t.table_type = 'BASE TABLE' AND c.table_schema <> :home
-  AND c.table_schema NOT IN ('pg_catalog', 'information_schema') AND c.table_name LIKE '%user%'
-GROUP BY 1, 2 ORDER BY 1, 2""")
 
 
 def looks(settings: Settings) -> list[Finding]:
@@ -53,14 +31,15 @@ def looks(settings: Settings) -> list[Finding]:
         ) as connection:
             if not roster.has_legacy(connection, settings.database.schema):
                 return []
-            unwired = list(_unwired(connection, settings))
+            missing = unwired.read(connection, settings)
             connection.rollback()
             stand = list(_standing(connection, settings))
             connection.rollback()
     except Stopped:
-        return unwired_callbacks(settings)  # the database's own look tells why
+        # The database's own look tells why.
+        return [_told(path) for path in unwired.by_settings(settings)]
     read = [finding for ledger in settings.ledgers for finding in _read(settings, ledger)]
-    return [*read, *stand, *unwired, *unwired_callbacks(settings)]
+    return [*read, *stand, *map(_told, missing)]
 
 
 def _read(settings: Settings, ledger: Ledger) -> list[Finding]:
@@ -106,42 +85,5 @@ def _standing(connection: Connection, settings: Settings) -> Iterator[Finding]:
             yield Finding("ledgers.large", "warn", told, do)
 
 
-def _unwired(connection: Connection, settings: Settings) -> Iterator[Finding]:
-    """Tables in our own database that look like the app's revocations."""
-    wired = {named(each.table or "")[1] for each in settings.ledgers}
-    kinds = {each.kind for each in settings.ledgers}
-    asked = {"home": settings.database.schema}
-    if connection.execute(text(f"SELECT to_regclass('{BLACKLISTED}')")).scalar_one() is not None:
-        if "simplejwt" not in kinds:
-            told = f"{BLACKLISTED} is here and no ledger reads it: a logout there ends no session"
-            do = 'add [[ledgers]] with kind = "simplejwt"'
-            yield Finding("ledgers.unwired", "warn", told, do)
-        wired.add(BLACKLISTED)
-    for schema, name in connection.execute(_JTI_TABLES, asked).all()[:_MOST_NAMED]:
-        if name not in wired:
-            told = (
-                f"{schema}.{name} has a jti and no ledger reads it: does it list revoked tokens?"
-            )
-            do = f'[[ledgers]] kind = "table", table = "{schema}.{name}", columns = {{ jti = … }}'
-            yield Finding("ledgers.unwired", "info", told, do)
-    if "users" in kinds:
-        return
-    for schema, name, columns in connection.execute(_USER_TABLES, asked).all()[:_MOST_NAMED]:
-        told = f"{schema}.{name} has {columns}, which no ledger reads: sessions outlive a change"
-        do = 'add [[ledgers]] with kind = "users", or give the middleware resolve_subject'
-        yield Finding("ledgers.unwired", "info", told, do)
-
-
-def unwired_callbacks(settings: Settings) -> list[Finding]:
-    """Issuers whose library asks a function of the app, where none is asked."""
-    asked = {each.issuer for each in settings.ledgers if each.kind != "users"}
-    return [
-        Finding(
-            "ledgers.unwired",
-            "info",
-            f"issuer {issuer.name}: a token_in_blocklist_loader of the app would not be asked",
-            "hand it to migrator.wiring.blocklist, or name its table or Redis under [[ledgers]]",
-        )
-        for issuer in settings.issuers
-        if issuer.preset == _PRESET_WITH_CALLBACK and issuer.id not in asked
-    ]
+def _told(path: Unwired) -> Finding:
+    return Finding("ledgers.unwired", "warn" if path.is_sure else "info", path.what, path.do)

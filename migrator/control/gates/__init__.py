@@ -6,9 +6,10 @@ absent from it, never "pass". Gates decide; `evidence.py` reads what they decide
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
-from migrator.control.gates import fleet, issuing, traffic
+from migrator.control.gates import fleet, issuing, traffic, wired
 from migrator.control.gates.model import Gate
 from migrator.core.errors import Exit
 from migrator.core.phases import Phase
@@ -27,7 +28,7 @@ _SWAP: tuple[Judge, ...] = (
     fleet.schema_head,
     fleet.keys_present,
 )
-_DRAIN = (*_SWAP, issuing.swap_complete, issuing.issuing_routes)
+_DRAIN = (*_SWAP, issuing.swap_complete, issuing.issuing_routes, wired.revocations_wired)
 
 SETS: dict[Phase, tuple[Judge, ...]] = {
     Phase.SWAP: _SWAP,
@@ -51,17 +52,28 @@ SETS: dict[Phase, tuple[Judge, ...]] = {
 def evaluate(entering: Phase, evidence: Evidence) -> tuple[Gate, ...]:
     """What each gate before `entering` says."""
     judged = (judge(evidence) for judge in SETS.get(entering, ()))
-    return tuple(gate for gate in judged if gate is not None)
+    return tuple(_overridden(gate, evidence) for gate in judged if gate is not None)
+
+
+def _overridden(gate: Gate, evidence: Evidence) -> Gate:
+    """The gate, with who takes its risk where somebody does and may."""
+    if gate.result == "pass" or not gate.overridable:
+        return gate
+    given = next((one for one in evidence.overrides if one.gate == gate.id), None)
+    return gate if given is None else replace(gate, override=given)
 
 
 def those(gates: Iterable[Gate], result: str) -> list[str]:
-    """The ids of the gates that say `result`."""
-    return [gate.id for gate in gates if gate.result == result]
+    """The ids of the gates that say `result` and are not overridden."""
+    return [gate.id for gate in gates if gate.result == result and gate.override is None]
 
 
 def exit_of(gates: Iterable[Gate]) -> Exit:
-    """What they say together: done, GATE_FAILED, or EVIDENCE_STALE where none fails."""
-    results = {gate.result for gate in gates}
+    """What they say together: done, GATE_FAILED, or EVIDENCE_STALE where none fails.
+
+    A gate that is overridden lets pass, whatever it says.
+    """
+    results = {gate.result for gate in gates if gate.override is None}
     if "fail" in results:
         return Exit.GATE_FAILED
     return Exit.EVIDENCE_STALE if results & {"stale", "inconclusive"} else Exit.DONE
