@@ -6,14 +6,14 @@ still seen: rogue, blocks.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from datetime import datetime
 
     from sqlalchemy import Connection, MetaData
@@ -41,6 +41,7 @@ class Node:
     clock_skew_ms: int | None
     last_jwt_issued_at: datetime | None
     issued_horizon: datetime | None
+    vitals: Mapping[str, Any] = field(default_factory=dict)
 
     def lives(self, now: datetime) -> bool:
         """Whether its lease holds."""
