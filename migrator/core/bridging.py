@@ -90,6 +90,8 @@ class Bridging(Refreshing):
         for login in logins.values():
             if refreshes:
                 await self._refuse_denied(login.values())
+            else:
+                self.usage.signed_in()
             token = await self._begin_for(login, to)
             if token is not None:
                 swaps |= dict.fromkeys(login, token)

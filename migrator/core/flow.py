@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 from migrator.core import tokens
 from migrator.core.errors import Unavailable
 from migrator.core.interfaces import Found
+from migrator.core.phases import bucket_of
 from migrator.core.recent import LIFE_NS, Entry
 from migrator.core.seen import IpShare, kept_ip
 from migrator.core.sessions import FAR, Limits, Session, idle_end, judge
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
+    from migrator.core.claims import Claims
     from migrator.core.clock import DatabaseClock
     from migrator.core.interfaces import Cache, Store, Tombstone
     from migrator.core.legacy import Verifier
@@ -104,6 +106,22 @@ class Node:
         self.wake: Callable[[], None] = _without_pulse
         self.sleep: Callable[[], None] = _without_pulse
 
+    def follow(self, rollout: Rollout, now: datetime) -> None:
+        """Act under `rollout` as it stands at `now`, and make stale what was judged otherwise."""
+        before, after = self.rollout, rollout.at(now)
+        if before == after:
+            return
+        # The rollout first, the stamp after it: a verdict judged before carries the old stamp, and
+        # is stale before it lands.
+        self.rollout = after
+        if before is None or (before.epoch, before.open) != (after.epoch, after.open):
+            self.recent.distrust_legacy()
+
+    def turn(self) -> None:
+        """Open and close windows by the clock alone, as it was last learned: no feed is needed."""
+        if self.rollout is not None and self.clock.is_set:
+            self.follow(self.rollout, self.clock.now())
+
 
 def _without_pulse() -> None:
     """Nothing to start or stop: this process has no pulse."""
@@ -160,7 +178,9 @@ class Flow:
         self.node.wake()
         if self.node.rollout is None:
             self.node.rollout = await self.store.rollout()
-        return self.node.rollout
+        rollout = self.node.rollout
+        # Memory may be a poll behind a window's edge; whoever asks anew never is.
+        return rollout.at(await self.now()) if rollout.brownouts else rollout
 
     async def now(self) -> datetime:
         """The database's time."""
@@ -271,6 +291,13 @@ class Flow:
         """The refusal for `reason`, counted."""
         self.usage.count(issuer, client, f"refused:{reason}")
         return Refused(reason)
+
+    def refuse_retired(self, claims: Claims, client: str | None, rollout: Rollout) -> Refused:
+        """The refusal of a legacy token that holds, where none is taken any more: seen by name."""
+        bucket = bucket_of(claims.subject, claims.realm)
+        hit = rollout.brownout_of(issuer=claims.issuer, client=client, bucket=bucket)
+        self.usage.saw(claims, client, brownout=None if hit is None else hit.id)
+        return self.refuse(Reason.LEGACY_RETIRED, claims.issuer, client)
 
 
 def principal_of(session: Session, scopes: frozenset[str]) -> Principal:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from migrator.core.legacy import Legacy
 from migrator.core.phases import RULES, Phase, bucket_of
 from migrator.core.swapping import BINDING
-from migrator.core.verdicts import Principal, Reason, Refused
+from migrator.core.verdicts import Principal, Refused
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -65,8 +65,7 @@ async def _of_legacy(flow: Swapping, presented: bytes) -> Description | None:
     bucket = bucket_of(claims.subject, claims.realm)
     rule = RULES[rollout.phase_for(issuer=claims.issuer, client=claims.client, bucket=bucket)]
     if rule.legacy == "verify_then_refuse":
-        flow.usage.saw(claims, claims.client)
-        flow.refuse(Reason.LEGACY_RETIRED, claims.issuer, claims.client)
+        flow.refuse_retired(claims, claims.client, rollout)
         return None
     standing = await flow.store.check(claims)
     reason = await flow.fault_of(standing, claims)

@@ -72,6 +72,7 @@ class Issuing(Swapping):
         rollout = await self.where()
         bucket = bucket_of(subject, realm)
         rule = RULES[rollout.phase_for(issuer=None, client=client, bucket=bucket)]
+        self.usage.signed_in()
         if not rollout.includes(rule.issue, bucket):
             return await self._issue_legacy(legacy)
         now = await self.now()
@@ -142,8 +143,7 @@ class Issuing(Swapping):
         bucket = bucket_of(claims.subject, claims.realm)
         rule = RULES[rollout.phase_for(issuer=claims.issuer, client=claims.client, bucket=bucket)]
         if rule.legacy == "verify_then_refuse":
-            self.usage.saw(claims, claims.client)
-            raise self._refused(Reason.LEGACY_RETIRED, claims)
+            raise Refused(self.refuse_retired(claims, claims.client, rollout).reason)
         if not rollout.includes(rule.issue, bucket):
             reason = await self._bar_to_issuing(claims, rule)
             if reason is not None:

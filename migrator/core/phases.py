@@ -13,9 +13,11 @@ and stop emitting before stop accepting (`drain` issues no legacy token, `cutove
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from migrator.core.brownouts import Brownout, By, covers
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -90,24 +92,24 @@ class Exemption:
     For `by="cohort"`, `value` is a percentage and the segment is the subjects below it.
     """
 
-    by: Literal["issuer", "client", "cohort"]
+    by: By
     value: str
     phase: Phase
 
     def covers(self, *, issuer: str | None, client: str | None, bucket: int) -> bool:
         """Whether a credential of these is in the segment."""
-        match self.by:
-            case "issuer":
-                return issuer == self.value
-            case "client":  # `acme-ios` covers each of its versions, `acme-ios/7.2` that one
-                return client is not None and self.value in {client, client.partition("/")[0]}
-            case "cohort":
-                return bucket < int(self.value)
+        return covers(self.by, self.value, issuer=issuer, client=client, bucket=bucket)
 
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """The one row that says where everybody stands, under one epoch."""
+    """The one row that says where everybody stands, under one epoch.
+
+    Args:
+        brownouts: the windows to come, and those under way.
+        open: which of them are open, as of the moment it was asked `at`.
+        soak_until: until when the last move may still be taken back by itself.
+    """
 
     phase: Phase
     epoch: int
@@ -116,9 +118,37 @@ class Rollout:
     exceptions: tuple[Exemption, ...] = ()
     drain_since: datetime | None = None
     sunset_at: datetime | None = None
+    brownouts: tuple[Brownout, ...] = ()
+    open: tuple[Brownout, ...] = ()
+    soak_until: datetime | None = None
+
+    def at(self, now: datetime) -> Rollout:
+        """The same with the windows that are open at `now`."""
+        opened = tuple(one for one in self.brownouts if one.is_open(now))
+        return self if opened == self.open else replace(self, open=opened)
 
     def phase_for(self, *, issuer: str | None, client: str | None, bucket: int) -> Phase:
-        """The phase of one credential: the first exception that covers it, else the default."""
+        """The phase of one credential: the first exception that covers it, else the default.
+
+        An open brownout turns `drain` into `cutover`, and nothing else into anything.
+        """
+        phase = self._own_phase(issuer=issuer, client=client, bucket=bucket)
+        if phase is Phase.DRAIN and self.open:
+            hit = self.brownout_of(issuer=issuer, client=client, bucket=bucket)
+            return phase if hit is None else Phase.CUTOVER
+        return phase
+
+    def brownout_of(
+        self, *, issuer: str | None, client: str | None, bucket: int
+    ) -> Brownout | None:
+        """The open window by which a credential of these is refused, if that is why it is."""
+        for one in self.open:
+            if one.covers(issuer=issuer, client=client, bucket=bucket):
+                own = self._own_phase(issuer=issuer, client=client, bucket=bucket)
+                return one if own is Phase.DRAIN else None
+        return None
+
+    def _own_phase(self, *, issuer: str | None, client: str | None, bucket: int) -> Phase:
         if self.phase is Phase.RETIRED:
             return Phase.RETIRED
         for exception in self.exceptions:
@@ -127,7 +157,11 @@ class Rollout:
         return self.phase
 
     def is_over_for(self, *, client: str | None, bucket: int) -> bool:
-        """Whether a subject's legacy tokens are refused, whichever issuer they may be of."""
+        """Whether a subject's legacy tokens are refused for good, whichever issuer they are of.
+
+        A brownout is not: by this old cookies are taken away, and no end of a window gives them
+        back.
+        """
         if self.phase is Phase.RETIRED:
             return True
         for exception in self.exceptions:

@@ -150,7 +150,8 @@ class Refreshing(Issuing):
                 continue
             rule = RULES[await self._phase_of(claims, claims.client)]
             if rule.legacy in {"verify_then_refuse", "unread"}:
-                raise self._refused(Reason.LEGACY_RETIRED, claims)
+                retired = self.refuse_retired(claims, claims.client, await self.where())
+                raise Refused(retired.reason)
             if reason is not None and rule.legacy != "shadow":
                 raise self._refused(reason, claims)
             await self._refuse_bound(claims, rule)

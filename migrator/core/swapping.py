@@ -66,8 +66,7 @@ class Swapping(Flow):
         bucket = bucket_of(claims.subject, claims.realm)
         rule = RULES[rollout.phase_for(issuer=claims.issuer, client=client, bucket=bucket)]
         if rule.legacy == "verify_then_refuse":
-            self.usage.saw(claims, client)
-            return self.refuse(Reason.LEGACY_RETIRED, claims.issuer, client)
+            return self.refuse_retired(claims, client, rollout)
 
         swaps = self._swaps(rule, rollout, claims, credential, bucket, await self.now())
         try:

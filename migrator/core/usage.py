@@ -7,7 +7,7 @@ something was seen and when last, is never missed.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -21,6 +21,16 @@ MOST_TALLIES = 2_000
 QUIET_TAKES = 180  # a second apart
 MOST_SUBJECTS = 200_000
 OTHER = "(other)"
+# Which figure of a minute an outcome counts for, besides the logins.
+MINUTES = {
+    "session": "session",
+    "legacy": "legacy",
+    "swapped": "legacy",
+    "refused:legacy_retired": "refused",
+}
+
+# A brownout, and whom it refused: realm, subject, issuer, client.
+Hit: TypeAlias = tuple[int, str, str, str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +72,10 @@ class Usage:
     __slots__ = (
         "_flushed",
         "_gone",
+        "_hits",
         "_quiet",
         "_sightings",
+        "_sign_ins",
         "_tallies",
         "era",
         "issued_horizon",
@@ -78,6 +90,8 @@ class Usage:
         self._gone: dict[tuple[str, str], int] = {}
         self.era = 0
         self._sightings: dict[tuple[str, str, str, str], Sighting] = {}
+        self._sign_ins = 0
+        self._hits: set[Hit] = set()
         self.routes: dict[tuple[str, str], int] = {}
         self.last_issued_at: datetime | None = None
         self.issued_horizon: datetime | None = None
@@ -102,9 +116,38 @@ class Usage:
         """Count one of this line."""
         self.tally(issuer, client, outcome).bump()
 
-    def saw(self, claims: Claims, client: str | None) -> None:
-        """Note that a subject still presents legacy tokens."""
+    def signed_in(self) -> None:
+        """Count a login: what a soak and a brownout are judged by."""
+        self._sign_ins += 1
+
+    def take_minutes(self, counted: Iterable[tuple[What, int]]) -> dict[str, int]:
+        """What the minute's figures grow by: the logins since the last take, and `counted`."""
+        minutes = dict.fromkeys(MINUTES.values(), 0)
+        minutes["sign_in"], self._sign_ins = self._sign_ins, 0
+        for what, count in counted:
+            name = MINUTES.get(what.outcome)
+            if name is not None:
+                minutes[name] += count
+        return {name: count for name, count in minutes.items() if count}
+
+    def give_back_minutes(self, taken: Mapping[str, int]) -> None:
+        """Undo a take whose flush failed; the rest comes again with its tallies."""
+        self._sign_ins += taken.get("sign_in", 0)
+
+    def take_hits(self) -> frozenset[Hit]:
+        """Whom brownouts refused since the last take."""
+        taken, self._hits = frozenset(self._hits), set()
+        return taken
+
+    def give_back_hits(self, taken: Iterable[Hit]) -> None:
+        """Undo a take whose flush failed: what a brownout taught must not be lost."""
+        self._hits.update(taken)
+
+    def saw(self, claims: Claims, client: str | None, *, brownout: int | None = None) -> None:
+        """Note that a subject still presents legacy tokens, and which brownout refused it."""
         key = (claims.realm, claims.subject, claims.issuer, client or "")
+        if brownout is not None and len(self._hits) < MOST_SUBJECTS:
+            self._hits.add((brownout, *key))
         found = self._sightings.get(key)
         if found is not None:
             found.exp = max(found.exp, claims.exp)
@@ -177,5 +220,7 @@ class Usage:
         self._gone.clear()
         self.era += 1
         self._sightings.clear()
+        self._sign_ins = 0
+        self._hits.clear()
         self.routes.clear()
         self.last_issued_at = self.issued_horizon = None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from migrator.core.flow import run
 from migrator.stores import queries as q
-from migrator.stores.postgres import rollout_of
+from migrator.stores.rollout_row import rollout_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -13,9 +13,10 @@ from psycopg.types.json import Jsonb
 
 from migrator.core.errors import Unavailable
 from migrator.core.interfaces import Ended, Found, Standing
-from migrator.core.phases import Exemption, Phase, Rollout, bucket_of
+from migrator.core.phases import bucket_of
 from migrator.core.sessions import Session
 from migrator.stores import queries as q
+from migrator.stores.rollout_row import rollout_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from migrator.core.claims import Claims
     from migrator.core.interfaces import Ticket
+    from migrator.core.phases import Rollout
     from migrator.stores.drivers import Row, Step
 
 _LOCK_TRIES = 20
@@ -311,29 +313,6 @@ _SESSION_FIELDS = tuple(q.SESSION_COLUMNS.split(", "))
 def found_of(digest: bytes, row: Row) -> Found:
     """A session with the time it was read at, its first column."""
     return Found(digest=digest, read_at=row[0], session=session_of(row[1:]))
-
-
-def rollout_of(rows: Sequence[Row]) -> Rollout:
-    """The rollout from its one row.
-
-    Raises:
-        Unavailable: there is none: a broken schema, never "retired".
-    """
-    if len(rows) != 1:
-        raise Unavailable("postgres", "the rollout row is missing")
-    phase, percent, epoch, since, exceptions, drain_since, sunset_at, _ = rows[0]
-    return Rollout(
-        phase=Phase(phase),
-        percent=percent,
-        epoch=epoch,
-        since=since,
-        exceptions=tuple(
-            Exemption(by=one["by"], value=str(one["value"]), phase=Phase(one["phase"]))
-            for one in exceptions
-        ),
-        drain_since=drain_since,
-        sunset_at=sunset_at,
-    )
 
 
 def _facts(claims: Claims) -> dict[str, Any]:

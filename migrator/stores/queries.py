@@ -25,7 +25,8 @@ COMMIT = "COMMIT"
 NOW = "SELECT clock_timestamp()"
 
 ROLLOUT = """
-SELECT phase, percent, epoch, since, exceptions, drain_since, sunset_at, legacy_removed_at
+SELECT phase, percent, epoch, since, exceptions, drain_since, sunset_at, brownouts,
+  soak, legacy_removed_at
 FROM {s}.rollout"""
 
 FIND = f"SELECT clock_timestamp(), {_S} FROM {{s}}.sessions s WHERE s.digest = %(digest)s"
