@@ -62,14 +62,14 @@ class Crowd:
         return [*self.phones, *self.browsers, *self.programs]
 
 
-def gather(site: Site, partner: Partner, *, session_cookie: str) -> Crowd:
-    """The crowd, not yet logged in."""
+def gather(site: Site, partner: Partner, *, session_cookie: str, one_in: int = 1) -> Crowd:
+    """The crowd, not yet logged in; of phones, browsers and such one in `one_in`."""
     chance = random.Random(_SEED)  # noqa: S311 - think times, not keys
     users = map(str, count(1001))
     come_back = asyncio.Event()
     return Crowd(
-        phones=[Phone(site, next(users), chance) for _ in range(PHONES)],
-        old_apps=[OldApp(site, next(users), chance) for _ in range(OLD_APPS)],
+        phones=[Phone(site, next(users), chance) for _ in range(PHONES // one_in)],
+        old_apps=[OldApp(site, next(users), chance) for _ in range(OLD_APPS // one_in)],
         browsers=[
             Browser(
                 site,
@@ -78,9 +78,12 @@ def gather(site: Site, partner: Partner, *, session_cookie: str) -> Crowd:
                 session_cookie=session_cookie,
                 jwt_cookie=LEGACY_COOKIE,
             )
-            for _ in range(BROWSERS)
+            for _ in range(BROWSERS // one_in)
         ],
-        tablets=[Tablet(site, next(users), chance, come_back=come_back) for _ in range(TABLETS)],
+        tablets=[
+            Tablet(site, next(users), chance, come_back=come_back)
+            for _ in range(TABLETS // one_in)
+        ],
         programs=[
             *(
                 PartnerProgram(site, f"sync-{number}", chance, partner=partner)

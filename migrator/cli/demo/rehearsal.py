@@ -47,7 +47,7 @@ def rehearse(*, skip_drain: bool) -> Outcome:
     scores = Scores()
     with Stage(scores) as stage, ExitStack() as stack:
         stage.step("starting a Postgres and a Redis of our own")
-        directory = stack.enter_context(_scratch())
+        directory = stack.enter_context(scratch())
         postgres = stack.enter_context(embedded_postgres())
         redis = stack.enter_context(embedded_redis())
         partner = Partner()
@@ -170,7 +170,7 @@ class _Performance:
 
 
 @contextmanager
-def _scratch() -> Iterator[Path]:
+def scratch() -> Iterator[Path]:
     """A directory that is gone afterwards, however this process ends."""
     directory = scratch_directory(Account())
     warden = Warden(directory, end_signal=signal.SIGTERM)
