@@ -296,7 +296,7 @@ class _Gating:
         self._said: list[str] = []
 
     def __call__(self, gates: tuple[Any, ...]) -> None:
-        holding = [gate.id for gate in gates if gate.result != "pass"]
+        holding = [gate.id for gate in gates if gate.blocks]
         if holding != self._said:
             self._said = holding
             self._context.talk(f"  waiting for {', '.join(holding)}")

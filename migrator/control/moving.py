@@ -184,7 +184,7 @@ def look(settings: Settings, rollout: Rollout, *, who: str) -> None:
 
 def refusal(found: Plan) -> Problem:
     """The page that says which gates hold a move up."""
-    holding = [gate for gate in found.gates if gate.result != "pass"]
+    holding = [gate for gate in found.gates if gate.blocks]
     first = next((gate for gate in holding if gate.result == "fail"), holding[0])
     return Problem(
         id="gates." + ("failed" if found.exit_code is Exit.GATE_FAILED else "unsure"),

@@ -10,6 +10,8 @@ from migrator.core.phases import Phase
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from migrator.control.decisions import Override
+
 Result = Literal["pass", "fail", "stale", "inconclusive"]
 
 
@@ -22,6 +24,7 @@ class Gate:
         as_of: when the evidence was taken; ttl_s: for how many seconds it is good.
         overridable: whether somebody may take the risk on their name.
         detail: one line for the operator; command: what addresses it.
+        override: who lets it pass all the same; what it says stays as it is.
     """
 
     id: str
@@ -33,6 +36,12 @@ class Gate:
     overridable: bool
     detail: str
     command: str
+    override: Override | None = None
+
+    @property
+    def blocks(self) -> bool:
+        """Whether it holds a move up."""
+        return self.result != "pass" and self.override is None
 
     def playbook(self, entering: Phase) -> str:
         """Where the playbooks speak of it."""
