@@ -19,23 +19,26 @@ import socket
 import threading
 import time
 import weakref
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from migrator.core.errors import Unavailable
 from migrator.core.phases import Phase
 from migrator.core.recent import FOREVER, SECOND_NS
 from migrator.stores.feed import Beat
+from migrator.stores.guards import is_due
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from uuid import UUID
 
     from migrator.core.claims import Claims
     from migrator.core.flow import Node
     from migrator.stores.feed import Carrying, Event, Feed, Reading
 
+_Taken = TypeVar("_Taken")
 _log = logging.getLogger("migrator.pulse")
 
 LEASE_S = 10
@@ -100,6 +103,7 @@ class Rhythm:
     trust_s: float
     beat_s: float = 2.0
     flush_s: float = 1.0
+    guard_s: float = 2.0
 
 
 class Pulse:
@@ -146,7 +150,7 @@ class Pulse:
         self._has_legacy = True
         self._acked: int | None = None
         self._skew_ms: int | None = None
-        self._beaten_at = self._flushed_at = 0.0
+        self._beaten_at = self._flushed_at = self._guarded_at = 0.0
         self._flushed_tick = 0
         self._used: dict[UUID, bool] = {}
         self._used_legacy: dict[bytes, Claims] = {}
@@ -209,6 +213,7 @@ class Pulse:
 
     def beat(self) -> None:
         """Poll, apply, trust; then write what is due. Never raises: an outage ends the trust."""
+        self._node.turn()  # windows open and close by the clock, whoever can be asked
         try:
             self._poll()
         except Unavailable as error:
@@ -253,13 +258,7 @@ class Pulse:
                 self._apply_event(event)
         self._seen_ids = frozenset(event.id for event in reading.events)
         self._xmin, self._has_legacy = reading.xmin, reading.has_legacy
-        if node.rollout is None or node.rollout.epoch != reading.rollout.epoch:
-            # The rollout first, the stamp after it: a verdict judged under the old epoch carries
-            # the old stamp, and is stale before it lands.
-            node.rollout = reading.rollout
-            node.recent.distrust_legacy()
-        elif node.rollout != reading.rollout:
-            node.rollout = reading.rollout
+        node.follow(reading.rollout, reading.now)
 
     def _apply_event(self, event: Event) -> None:
         recent = self._node.recent
@@ -285,6 +284,9 @@ class Pulse:
         if now - self._flushed_at >= self._rhythm.flush_s:
             self._flushed_at = now
             self._flush()
+        if now - self._guarded_at >= self._rhythm.guard_s:
+            self._guarded_at = now
+            self._guard()
 
     def _beat_of(self, epoch: int | None) -> Beat:
         usage = self._node.usage
@@ -302,6 +304,14 @@ class Pulse:
             issued_horizon=usage.issued_horizon,
         )
 
+    def _guard(self) -> None:
+        rollout = self._node.rollout
+        if rollout is None or not is_due(rollout, self._node.clock.now()):
+            return
+        for ended in self._feed.guard(rollout):
+            facts = {"event": "guard.ended", "who": ended.who, "epoch": ended.epoch}
+            _log.warning("guard.ended", extra={**facts, "why": ended.why})
+
     def _flush(self) -> None:
         self._collect()
         usage = self._node.usage
@@ -313,24 +323,23 @@ class Pulse:
             self._feed.carry_on(by_token, self._carrying)
         self._used.clear()
         if not self._has_legacy:
-            usage.take_tallies()
+            usage.take_minutes(usage.take_tallies())
             usage.take_sightings()
+            usage.take_hits()
             self._used_legacy.clear()
             return
         self._feed.legacy_seen(list(self._used_legacy.values()))
         self._used_legacy.clear()
         seen = usage.take_sightings()
-        try:
+        with _or_else(usage.give_back_sightings, seen):
             self._feed.sight(seen)
-        except Unavailable:
-            usage.give_back_sightings(seen)
-            raise
+        hits = usage.take_hits()
+        with _or_else(usage.give_back_hits, hits):
+            self._feed.hit(hits)
         counted = usage.take_tallies()
-        try:
-            self._feed.count(counted)
-        except Unavailable:
-            usage.give_back(counted)
-            raise
+        minutes = usage.take_minutes(counted)
+        with _or_else(usage.give_back, counted), _or_else(usage.give_back_minutes, minutes):
+            self._feed.count(counted, minutes)
 
     def _collect(self) -> None:
         """Gather who was here since the last flush; kept until a flush succeeds."""
@@ -359,6 +368,16 @@ class HintsMaker(Protocol):
 
 # Between realm and subject in a feed row; no subject holds a control character.
 SEPARATOR = "\x1f"
+
+
+@contextmanager
+def _or_else(give_back: Callable[[_Taken], None], taken: _Taken) -> Iterator[None]:
+    """Give back what could not be written."""
+    try:
+        yield
+    except Unavailable:
+        give_back(taken)
+        raise
 
 
 def _build() -> str:

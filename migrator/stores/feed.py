@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from migrator.core.flow import run
+from migrator.stores import guards
 from migrator.stores import queries as q
 from migrator.stores.rollout_row import rollout_of
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from migrator.core.claims import Claims
     from migrator.core.phases import Rollout
-    from migrator.core.usage import Sighting, What
+    from migrator.core.usage import Hit, Sighting, What
     from migrator.stores.drivers import BlockingDriver, Row
 
 # The mark of the snapshot is read first and the rows after it, so the rows are at least as new.
@@ -229,20 +230,38 @@ class Feed:
         """Say goodbye: the lease ends now."""
         self._run((_LEAVE, {"id": node_id}))
 
-    def count(self, counted: Sequence[tuple[What, int]]) -> None:
-        """Add to this hour's usage."""
-        if counted:
-            self._run(
-                (
-                    _COUNT,
-                    {
-                        "issuers": [what.issuer for what, _ in counted],
-                        "clients": [what.client for what, _ in counted],
-                        "outcomes": [what.outcome for what, _ in counted],
-                        "counts": [count for _, count in counted],
-                    },
-                )
-            )
+    def count(self, counted: Sequence[tuple[What, int]], minutes: Mapping[str, int]) -> None:
+        """Add to this hour's usage, and to this minute's figures, or to neither."""
+        if minutes:
+            self._run(*self._counting(counted), (guards.MINUTES, guards.minutes_of(minutes)))
+        elif counted:
+            self._run(*self._counting(counted))
+
+    def _counting(
+        self, counted: Sequence[tuple[What, int]]
+    ) -> tuple[tuple[str, Mapping[str, object]], ...]:
+        if not counted:
+            return ()
+        return (
+            (
+                _COUNT,
+                {
+                    "issuers": [what.issuer for what, _ in counted],
+                    "clients": [what.client for what, _ in counted],
+                    "outcomes": [what.outcome for what, _ in counted],
+                    "counts": [count for _, count in counted],
+                },
+            ),
+        )
+
+    def hit(self, hits: frozenset[Hit]) -> None:
+        """Note whom brownouts refused."""
+        if hits:
+            self._run((guards.HITS, guards.hits_of(hits)))
+
+    def guard(self, rollout: Rollout) -> tuple[guards.Ended, ...]:
+        """End the brownout or the soak that went beyond its limits; see guards.py."""
+        return guards.watch(self._run, self._schema, rollout)
 
     def sight(self, sightings: Mapping[tuple[str, str, str, str], Sighting]) -> None:
         """Note who still presents legacy tokens."""
