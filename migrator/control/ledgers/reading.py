@@ -98,7 +98,7 @@ def terms_of(settings: Settings, ledger: Ledger) -> Terms:
         by=by,
         realm=issuer.realm,
         issuer=issuer.id,
-        is_sliding=not issuer.purpose.refresh or "sliding" in str(issuer.purpose.require),
+        is_sliding=is_sliding(issuer),
         whole_family=ledger.ends == "family",
     )
 
@@ -106,6 +106,11 @@ def terms_of(settings: Settings, ledger: Ledger) -> Terms:
 def issuer_of(settings: Settings, ledger: Ledger) -> Issuer:
     """The issuer whose tokens a ledger lists; the settings were checked."""
     return next(issuer for issuer in settings.issuers if issuer.id == ledger.issuer)
+
+
+def is_sliding(issuer: Issuer) -> bool:
+    """Whether its tokens may be re-issued under their jti, which then outlives each of them."""
+    return not issuer.purpose.refresh or "sliding" in str(issuer.purpose.require)
 
 
 def longest(issuer: Issuer) -> timedelta | None:
