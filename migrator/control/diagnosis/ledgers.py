@@ -31,14 +31,15 @@ def looks(settings: Settings) -> list[Finding]:
         ) as connection:
             if not roster.has_legacy(connection, settings.database.schema):
                 return []
-            missing = unwired.read(connection, settings)
+            missing = list(unwired.by_tables(connection, settings))
             connection.rollback()
             stand = list(_standing(connection, settings))
             connection.rollback()
     except Stopped:
         # The database's own look tells why.
-        return [_told(path) for path in unwired.by_settings(settings)]
+        return [_told(path) for path in unwired.by_library(settings)]
     read = [finding for ledger in settings.ledgers for finding in _read(settings, ledger)]
+    missing += unwired.by_library(settings)
     return [*read, *stand, *map(_told, missing)]
 
 

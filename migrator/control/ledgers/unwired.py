@@ -58,7 +58,7 @@ class Unwired:
 
 def read(connection: Connection, settings: Settings) -> tuple[Unwired, ...]:
     """Everything that can be told: by the settings alone, and by the tables in our database."""
-    return (*by_settings(settings), *by_tables(connection, settings))
+    return (*by_tables(connection, settings), *by_library(settings), *by_route(settings))
 
 
 def by_tables(connection: Connection, settings: Settings) -> Iterator[Unwired]:
@@ -87,14 +87,18 @@ def by_tables(connection: Connection, settings: Settings) -> Iterator[Unwired]:
         yield Unwired(f"{schema}.{name}", what, do)
 
 
-def by_settings(settings: Settings) -> Iterator[Unwired]:
-    """Issuers whose library asks a function of the app, where none is asked; a logout unnamed."""
+def by_library(settings: Settings) -> Iterator[Unwired]:
+    """Issuers whose library asks a function of the app, where none is asked."""
     asked = {each.issuer for each in settings.ledgers if each.kind != "users"}
-    callback = "hand it to migrator.wiring.blocklist, or name its table or Redis in [[ledgers]]"
     for issuer in settings.issuers:
         if issuer.preset == _PRESET_WITH_CALLBACK and issuer.id not in asked:
-            what = f"issuer {issuer.name}: its token_in_blocklist_loader would not be asked"
-            yield Unwired(f"issuer {issuer.name}", what, callback)
+            what = f"issuer {issuer.name}: a token_in_blocklist_loader would not be asked"
+            do = "hand it to migrator.wiring.blocklist, or name its table or Redis in [[ledgers]]"
+            yield Unwired(f"issuer {issuer.name}", what, do)
+
+
+def by_route(settings: Settings) -> Iterator[Unwired]:
+    """A logout of the app that no route of the settings names."""
     if settings.issuers and not settings.routes.logout:
         what = "routes.logout is empty: a logout of the app's own ends no session"
         do = "name the route in routes.logout, or call `end` there"

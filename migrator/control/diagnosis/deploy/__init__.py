@@ -18,10 +18,11 @@ from migrator.control.diagnosis.deploy import (
     libraries,
     server,
 )
+from migrator.control.diagnosis.finding import Finding
+from migrator.control.ledgers.unwired import by_route
 from migrator.core.errors import Stopped
 
 if TYPE_CHECKING:
-    from migrator.control.diagnosis.finding import Finding
     from migrator.settings import Settings
 
 _REHEARSALS: Final = frozenset({"ci", "demo", "dev", "development", "local", "test", "testing"})
@@ -37,6 +38,7 @@ def looks(settings: Settings, *, addresses: tuple[str, ...] = ()) -> list[Findin
         *demanded.looks(settings),
         *cookies.looks(settings),
         *libraries.looks(),
+        *(Finding("routes.no-logout", "warn", each.what, each.do) for each in by_route(settings)),
         *_of_database(settings),
     ]
     if settings.environment in _REHEARSALS:
