@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
 
 from migrator.cli.context import Context, pass_context
-from migrator.control import playbooks
+from migrator.control import playbooks, right_now
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -38,17 +39,34 @@ def list_(context: Context) -> None:
 
 @command.command()
 @click.argument("name", metavar="NAME[#ANCHOR]")
+@click.option("--bare", is_flag=True, help="The text alone, without where this rollout stands.")
 @pass_context
-def show(context: Context, name: str) -> None:
-    """Print a playbook, or one passage of it: rendered on a terminal, as written elsewhere."""
+def show(context: Context, name: str, bare: bool) -> None:  # noqa: FBT001 - click's signature
+    """Print a playbook, or one passage of it: rendered on a terminal, as written elsewhere.
+
+    Where there are settings, this rollout's own numbers stand above it, read from the database.
+    For example: migrator playbook show 30-cutover#gate-legacy-seen
+    """
     found, text = playbooks.passage(name)
-    result = {"name": found.name, "anchor": name.partition("#")[2] or None, "text": text}
-    context.emit(result, lambda: _rendered(text), schema="migrator.playbook/1")
+    anchor = name.partition("#")[2] or None
+    whole = found.text()
+    live = None
+    if not bare and context.has_settings and right_now.matters_to(whole, anchor):
+        live = right_now.read(lambda: context.settings, whole, anchor, now=datetime.now(UTC))
+        text = right_now.here(text, live["environment"])
+    result = {"name": found.name, "anchor": anchor, "live": live, "text": text}
+    context.emit(result, lambda: _rendered(text, live), schema="migrator.playbook/1")
 
 
-def _rendered(text: str) -> RenderableType:
+def _rendered(text: str, live: right_now.Live | None) -> RenderableType:
+    above = "" if live is None else f"```text\n{live['text']}\n```\n\n"
     if not sys.stdout.isatty():
-        return text.rstrip("\n")
+        return (above + text).rstrip("\n")
     from rich.markdown import Markdown  # noqa: PLC0415 - 60 ms that other commands need not pay
 
-    return Markdown(text)
+    return Markdown(above + _without_header(text))
+
+
+def _without_header(text: str) -> str:
+    """A page without the lines that machines read, which a terminal would run into one."""
+    return text.partition("\n---\n")[2] if text.startswith("---\n") else text
