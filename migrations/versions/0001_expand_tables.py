@@ -300,7 +300,8 @@ def _legacy(schema: str) -> None:
     index(schema, tokens, "jti", "issuer", "jti", where="jti IS NOT NULL")
     index(schema, tokens, "kid", "issuer", "kid")
     index(schema, tokens, "keep_until", "keep_until")
-    index(schema, tokens, "exp", "exp", where="adopted_at IS NULL")
+    index(schema, tokens, "exp", "issuer", "exp", where="adopted_at IS NULL")
+    index(schema, tokens, "subject", "realm", "subject")
 
     op.create_table(
         "denials",
@@ -357,6 +358,7 @@ def _legacy(schema: str) -> None:
         schema=schema,
         postgresql_with={"fillfactor": 90},
     )
+    index(schema, "legacy_subjects", "max_exp", "issuer", "max_exp")
     op.create_table(
         "legacy_usage",
         sa.Column("hour", sa.TIMESTAMP(timezone=True), primary_key=True),
@@ -447,6 +449,14 @@ def _learning(schema: str) -> None:
         sa.Column("route", sa.Text, primary_key=True),
         number("count", default="0"),
         at("last_at"),
+        schema=schema,
+    )
+    op.create_table(
+        "legacy_counts",
+        sa.Column("name", sa.Text, primary_key=True),
+        at("taken_at", null=False),
+        number("took_ms", sa.Integer),
+        json("body"),
         schema=schema,
     )
     op.create_table(

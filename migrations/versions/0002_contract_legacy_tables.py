@@ -24,6 +24,7 @@ TABLES = (
     "differences",
     "ignores",
     "legacy_census",
+    "legacy_counts",
     "brownout_hits",
     "jobs",
     "job_ranges",

@@ -320,7 +320,8 @@ legacy_tokens = Table(
     Index("legacy_tokens_kid_idx", "issuer", "kid"),  # what a leaked key signed
     Index("legacy_tokens_keep_until_idx", "keep_until"),
     # The drain horizon: what is still out there, by its end.
-    Index("legacy_tokens_exp_idx", "exp", postgresql_where=text("adopted_at IS NULL")),
+    Index("legacy_tokens_exp_idx", "issuer", "exp", postgresql_where=text("adopted_at IS NULL")),
+    Index("legacy_tokens_subject_idx", "realm", "subject"),  # whether a sighting has a row
     postgresql_with={"fillfactor": 90},
 )
 
@@ -385,6 +386,8 @@ legacy_subjects = Table(
     _at("last_seen_at"),  # with a legacy token
     _at("max_exp"),
     _at("session_seen_at"),
+    # The drain horizon again. It moves when a token is refreshed, not with each sighting.
+    Index("legacy_subjects_max_exp_idx", "issuer", "max_exp"),
     postgresql_with={"fillfactor": 90},
 )
 
@@ -451,6 +454,16 @@ legacy_census = Table(
     _at("last_at"),
 )
 
+# What takes long to count, kept with its age, so that status never has to wait for it.
+legacy_counts = Table(
+    "legacy_counts",
+    metadata,
+    Column("name", Text, primary_key=True),  # what was counted, and for whom
+    _at("taken_at", null=False),
+    _whole("took_ms", Integer),
+    _json("body"),
+)
+
 # Whom a brownout refused: what it taught is told by how they came back.
 brownout_hits = Table(
     "brownout_hits",
@@ -503,7 +516,7 @@ LASTING = (
 )
 LEGACY = (
     *(legacy_tokens, denials, cutoffs, legacy_subjects, legacy_usage),
-    *(differences, ignores, legacy_census, brownout_hits, jobs, job_ranges),
+    *(differences, ignores, legacy_census, legacy_counts, brownout_hits, jobs, job_ranges),
 )
 
 
