@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, select, text
 
-from migrator.control import census, decisions, drain, journal, nodes, revisions, schema
+from migrator.control import census, decisions, drain, journal, nodes, revisions, schema, soaking
 from migrator.control.ledgers import standing as standing_of_ledgers
 from migrator.control.ledgers import unwired
 from migrator.core.errors import Exit, Stopped
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from migrator.control.ledgers.unwired import Unwired
     from migrator.control.nodes import Fleet
     from migrator.core.phases import Rollout
+    from migrator.core.soaks import Soak
     from migrator.settings import Settings
 
 # How far back usage is read at least: traffic and its slope.
@@ -68,6 +69,8 @@ class Evidence:
         ledgers: how the reading of the app's own revocations stands, by name.
         unwired: its revocations that nobody reads, where `gates.revocations` asks for them.
         holds: in force or planned, in the order they begin; overrides: in force.
+        drilled_at: when the way back was last gone to its end and forward again.
+        soak: what would take the last move back by itself, while it lasts.
         last_session_end: when the last living session ends; None with `has_endless` unset: there
             is none.
     """
@@ -94,6 +97,8 @@ class Evidence:
     unwired: tuple[Unwired, ...] = ()
     holds: tuple[Hold, ...] = ()
     overrides: tuple[Override, ...] = ()
+    drilled_at: datetime | None = None
+    soak: Soak | None = None
     last_session_end: datetime | None = None
     has_endless: bool = False
 
@@ -187,6 +192,8 @@ def _gather(
         "quiet": quiet,
         "holds": decisions.holds_ahead(connection, home, now),
         "overrides": decisions.overrides_in_force(connection, home, now),
+        "drilled_at": journal.drilled_at(connection, tables, home),
+        "soak": soaking.read(connection, home, now),
     }
     last_end, has_endless = _last_session(connection, tables, home, now)
     common |= {"last_session_end": last_end, "has_endless": has_endless}

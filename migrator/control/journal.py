@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, MetaData
 
 IN_EFFECT = "in effect"
+DRILL = "rollback --drill"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +72,29 @@ def drain_of(
         .limit(1)
     )
     return began, recorded
+
+
+def drilled_at(connection: Connection, tables: MetaData, schema: str) -> datetime | None:
+    """When a drill last came to its end, back and forward again, on every living node."""
+    table = tables.tables[f"{schema}.rollout_log"]
+    ended = table.c.detail["drill"]["finished"].astext == "true"
+    last: datetime | None = connection.scalar(
+        select(func.max(table.c.at)).where(table.c.command == DRILL, ended)
+    )
+    return last
+
+
+def overtook(connection: Connection, tables: MetaData, schema: str, epoch: int) -> Row | None:
+    """What ended `epoch`, where that is on record."""
+    table = tables.tables[f"{schema}.rollout_log"]
+    query = (
+        select(table)
+        .where(table.c.epoch > epoch, table.c.command != IN_EFFECT)
+        .order_by(table.c.id)
+        .limit(1)
+    )
+    found = connection.execute(query).mappings().first()
+    return None if found is None else Row(**found)
 
 
 def note(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
-from migrator.control.gates import fleet, issuing, traffic, wired
+from migrator.control.gates import fleet, issuing, practice, traffic, wired
 from migrator.control.gates.model import Gate
 from migrator.core.errors import Exit
 from migrator.core.phases import Phase
@@ -27,8 +27,12 @@ _SWAP: tuple[Judge, ...] = (
     fleet.nodes_acked,
     fleet.schema_head,
     fleet.keys_present,
+    practice.no_hold,
 )
-_DRAIN = (*_SWAP, issuing.swap_complete, issuing.issuing_routes, wired.revocations_wired)
+_DRAIN = (
+    *(*_SWAP, practice.rollback_drill),
+    *(issuing.swap_complete, issuing.issuing_routes, wired.revocations_wired),
+)
 
 SETS: dict[Phase, tuple[Judge, ...]] = {
     Phase.SWAP: _SWAP,
@@ -45,14 +49,19 @@ SETS: dict[Phase, tuple[Judge, ...]] = {
         traffic.legacy_seen,
         issuing.drain_horizon,
         traffic.no_exceptions,
+        practice.no_hold,
+        practice.rollback_drill,
     ),
 }
 
 
 def evaluate(entering: Phase, evidence: Evidence) -> tuple[Gate, ...]:
     """What each gate before `entering` says."""
-    judged = (judge(evidence) for judge in SETS.get(entering, ()))
-    return tuple(_overridden(gate, evidence) for gate in judged if gate is not None)
+    judged = [judge(evidence) for judge in SETS.get(entering, ())]
+    there = [gate for gate in judged if gate is not None]
+    if entering is Phase.RETIRED:  # nobody can take on their name what cannot be taken back
+        return tuple(replace(gate, overridable=False) for gate in there)
+    return tuple(_overridden(gate, evidence) for gate in there)
 
 
 def _overridden(gate: Gate, evidence: Evidence) -> Gate:

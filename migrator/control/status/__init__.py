@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from migrator.control import evidence, flip, gates, moving, sunset
 from migrator.control.drain import last_issued_at
 from migrator.control.gates import traffic
+from migrator.control.status import standing
 from migrator.control.status.warnings import warnings_of
 from migrator.core.errors import Exit, Stopped
 from migrator.core.phases import RULES, Phase, back_of, next_of
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from migrator.control.census import Census
+    from migrator.control.decisions import Override
     from migrator.control.evidence import Evidence
     from migrator.control.gates import Gate
     from migrator.settings import Settings
@@ -43,6 +45,9 @@ _UNREAD = (
     "removal_horizon",
     "waiting_on",
     "last_change",
+    "holds",
+    "overrides",
+    "soak",
 )
 
 
@@ -114,6 +119,7 @@ def _read(found: Evidence) -> dict[str, Any]:
         "unknown": unknown,
         "last_change": _last_change(found, unknown),
         "warnings": warnings_of(found),
+        **standing.decided(found),
         "exit_code": int(Exit.DONE),
     }
     unknown["compare"] = "verdicts are not compared yet"
@@ -256,6 +262,7 @@ def _ready(following: Phase | None, judged: tuple[Gate, ...]) -> dict[str, Any]:
         "failing": gates.those(judged, "fail"),
         "stale": gates.those(judged, "stale"),
         "inconclusive": gates.those(judged, "inconclusive"),
+        "overridden": [gate.id for gate in judged if gate.override is not None],
     }
 
 
@@ -272,7 +279,12 @@ def gate_json(gate: Gate, entering: Phase) -> dict[str, Any]:
         "detail": gate.detail,
         "command": gate.command,
         "playbook": gate.playbook(entering),
+        "override": None if gate.override is None else _override(gate.override),
     }
+
+
+def _override(one: Override) -> dict[str, Any]:
+    return {"id": one.id, "who": one.who, "until": one.until, "reason": one.reason}
 
 
 def _if_cut_over(found: Evidence) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
+from migrator.control.status import standing
 from migrator.control.words import UNKNOWN, age, at, count, counted, span
 from migrator.core.phases import ORDER
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 WIDTH = 100
 HEIGHT = 30
 _MARGIN = 9
-_MARKS = {"fail": "✗", "stale": "~", "inconclusive": "?", "pass": "✓"}
+_MARKS = {"fail": "✗", "stale": "~", "inconclusive": "?", "pass": "✓", "overridden": "o"}
 _BAR = 20
 _MOST_BELOW = 2
 
@@ -42,6 +43,7 @@ def screen(report: Report) -> str:
     lines.append("")
     lines += _ready(report)
     lines += _if_cut(report)
+    lines += [_row(title, "", words) for title, words in standing.rows(report)]
     lines += _last(report)
     lines += _warnings(report)
     return _fit(lines)
@@ -194,7 +196,7 @@ def _ready(report: Report) -> Iterator[str]:
     ready = report["ready"]
     if ready["for"] is None:
         return
-    results = [gate["result"] for gate in report["gates"]]
+    results = [_said_of(gate) for gate in report["gates"]]
     said = " · ".join(f"{results.count(one)} {one}" for one in _MARKS if one in results)
     verdict = "READY" if ready["ok"] else "NOT READY"
     yield _row(ready["for"].upper(), "", f"{verdict}   {said}   migrator gates {ready['for']}")
@@ -205,12 +207,18 @@ def _ready(report: Report) -> Iterator[str]:
 
 def gate_line(gate: Mapping[str, Any]) -> str:
     """One gate: its mark, name, what it found and what to type; what is long goes on below."""
-    left = f"  {_MARKS[gate['result']]} {gate['id']:<17} "
+    left = f"  {_MARKS[_said_of(gate)]} {gate['id']:<17} "
     if gate["result"] == "pass":
         return _cut(left + gate["detail"], WIDTH)
-    command = gate["command"]
+    command, words, override = gate["command"], gate["detail"], gate["override"]
+    if override is not None:
+        command = f"migrator override revoke {override['id']}"
+        words = (
+            f"{gate['result']}, overridden by {override['who']} until {at(override['until'])} "
+            f"({override['reason']}): {words}"
+        )
     room = WIDTH - len(left) - len(command) - 2
-    first, *more = wrap(gate["detail"], room, break_on_hyphens=False) or [""]
+    first, *more = wrap(words, room, break_on_hyphens=False) or [""]
     below = wrap(
         " ".join(more),
         WIDTH - len(left),
@@ -221,6 +229,10 @@ def gate_line(gate: Mapping[str, Any]) -> str:
     return "\n".join(
         [f"{left}{first:<{room}}  {command}", *(" " * len(left) + one for one in below)]
     )
+
+
+def _said_of(gate: Mapping[str, Any]) -> str:
+    return "overridden" if gate["override"] is not None else str(gate["result"])
 
 
 def _if_cut(report: Report) -> Iterator[str]:
