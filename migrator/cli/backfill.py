@@ -17,7 +17,7 @@ from migrator.cli.desk import seated
 from migrator.control.backfill import summary
 from migrator.control.backfill.order import Kind, Order, fulfil
 from migrator.control.backfill.runner import Limits, Progress
-from migrator.control.ledgers import once
+from migrator.control.ledgers import keyspace, once
 from migrator.core.errors import BadSettings, Exit
 from migrator.settings.problems import Findings
 from migrator.settings.secrets import Vault
@@ -39,7 +39,8 @@ def command() -> None:
     """
 
 
-def _options(run: Callable[..., None]) -> Callable[..., None]:
+def options(run: Callable[..., None]) -> Callable[..., None]:
+    """What every source takes."""
     for option in reversed(
         (
             click.option("--issuer", required=True, metavar="ID", help="Whose tokens they are."),
@@ -68,7 +69,7 @@ def _options(run: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-_source_url = click.option(
+source_url_option = click.option(
     "--source-url", metavar="env:NAME", help="The ledger's database, if it is not ours."
 )
 _columns = click.option(
@@ -82,43 +83,43 @@ _file = click.option("--file", "place", required=True, metavar="PATH|-", help="-
 
 @command.command()
 @click.option("--from", "place", metavar="TABLE", help="OutstandingToken's, if it was renamed.")
-@_source_url
-@_options
+@source_url_option
+@options
 @pass_context
 def simplejwt(context: Context, /, **given: Any) -> None:
     """Read the token_blacklist tables of djangorestframework-simplejwt."""
-    _run(context, "simplejwt", **given)
+    run(context, "simplejwt", **given)
 
 
 @command.command()
 @click.option("--from", "place", required=True, metavar="TABLE", help="With its schema.")
 @_columns
-@_source_url
-@_options
+@source_url_option
+@options
 @pass_context
 def table(context: Context, /, **given: Any) -> None:
     """Read any table with a primary key, by a mapping of its columns."""
-    _run(context, "table", **given)
+    run(context, "table", **given)
 
 
 @command.command()
 @_file
 @_columns
-@_options
+@options
 @pass_context
 def jsonl(context: Context, /, **given: Any) -> None:
     """Read a file of one JSON object on each line."""
-    _run(context, "jsonl", **given)
+    run(context, "jsonl", **given)
 
 
 @command.command()
 @_file
 @_columns
-@_options
+@options
 @pass_context
 def csv(context: Context, /, **given: Any) -> None:
     """Read a CSV file with a header line."""
-    _run(context, "csv", **given)
+    run(context, "csv", **given)
 
 
 @command.command()
@@ -152,7 +153,7 @@ def _in_words(polled: once.Polled) -> str:
     return f"{polled.ledger.name}: {words}{back}"
 
 
-def _run(
+def run(
     context: Context,
     kind: Kind,
     *,
@@ -164,12 +165,15 @@ def _run(
     batch: int | None,
     restart: bool,
     columns: str = "",
+    collection: keyspace.Kind | None = None,
     source_url: str | None = None,
 ) -> None:
+    """Fulfil an order that was read from the command line, and print what came of it."""
     order = Order(
         kind=kind,
         issuer=issuer,
         place=place,
+        collection=collection,
         columns=columns,
         source_url=_fetched(source_url),
         source_name=source_url,

@@ -16,16 +16,7 @@ def parsed(given: str) -> dict[str, str]:
     Raises:
         Stopped: USAGE, saying what is wrong with it.
     """
-    pairs = [pair.partition("=") for pair in given.split(",") if pair.strip()]
-    mapping = {ours.strip(): theirs.strip() for ours, _, theirs in pairs}
-    odd = [ours.strip() for ours, is_pair, theirs in pairs if not is_pair or not theirs.strip()]
-    if odd:
-        raise refusals.bad_columns(f"{', '.join(odd)} has no column after an equals sign")
-    if len(mapping) != len(pairs):
-        raise refusals.bad_columns("a name of ours is given twice")
-    unknown = [ours for ours in mapping if ours not in OURS]
-    if unknown:
-        raise refusals.bad_columns(f"{', '.join(unknown)}: not a name of ours")
+    mapping = pairs(given, OURS)
     if not mapping:
         return mapping
     if "token" in mapping:
@@ -34,6 +25,25 @@ def parsed(given: str) -> dict[str, str]:
             raise refusals.bad_columns(f"a token says its {' and '.join(beside)} itself")
     elif not {"fingerprint", "subject", "exp"} <= mapping.keys():
         raise refusals.bad_columns("a row without a token needs fingerprint, subject and exp")
+    return mapping
+
+
+def pairs(given: str, ours: Iterable[str], *, do: str = refusals.COLUMNS) -> dict[str, str]:
+    """The pairs in `given`, of which each name of ours is one of `ours` and stands once.
+
+    Raises:
+        Stopped: USAGE, saying what is wrong with it, and what to `do`.
+    """
+    found = [pair.partition("=") for pair in given.split(",") if pair.strip()]
+    mapping = {name.strip(): theirs.strip() for name, _, theirs in found}
+    odd = [name.strip() for name, is_pair, theirs in found if not is_pair or not theirs.strip()]
+    if odd:
+        raise refusals.bad_columns(f"{', '.join(odd)} has no column after an equals sign", do=do)
+    if len(mapping) != len(found):
+        raise refusals.bad_columns("a name of ours is given twice", do=do)
+    unknown = [name for name in mapping if name not in set(ours)]
+    if unknown:
+        raise refusals.bad_columns(f"{', '.join(unknown)}: not a name of ours", do=do)
     return mapping
 
 

@@ -7,7 +7,7 @@ mapping.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -16,16 +16,26 @@ from typing import Any, BinaryIO, Literal, TypeAlias
 from sqlalchemy import Connection, select
 
 from migrator.control import revisions, schema
-from migrator.control.backfill import csv_file, jsonl, plant, refusals, simplejwt, table
+from migrator.control.backfill import (
+    csv_file,
+    denylist,
+    jsonl,
+    plant,
+    redis_blocklist,
+    refusals,
+    simplejwt,
+    table,
+)
 from migrator.control.backfill import mapping as maps
 from migrator.control.backfill.records import opened
 from migrator.control.backfill.rows import Source
 from migrator.control.backfill.runner import Limits, Outcome, Runner, Tell
+from migrator.control.ledgers import keyspace
 from migrator.core.errors import Exit, Stopped
 from migrator.settings import Issuer, Settings
 from migrator.stores import tables
 
-Kind: TypeAlias = Literal["simplejwt", "table", "jsonl", "csv"]
+Kind: TypeAlias = Literal["simplejwt", "table", "jsonl", "csv", "denylist", "redis"]
 
 EXITS: Mapping[str, Exit] = {
     "done": Exit.DONE,
@@ -40,8 +50,9 @@ class Order:
 
     Args:
         place: the table or file; None is the source's own default.
+        collection: of a Redis: set, zset or hash; None: its keys are named by `place`.
         columns: as given to `--columns`.
-        source_url: the ledger's database where it is not ours; a secret.
+        source_url: the ledger's database or Redis where it is not ours; a secret.
         source_name: how it was named, which is none.
         standard_input: what `--file -` reads.
     """
@@ -49,6 +60,7 @@ class Order:
     kind: Kind
     issuer: str
     place: str | None = None
+    collection: keyspace.Kind | None = None
     columns: str = ""
     source_url: str | None = field(default=None, repr=False)
     source_name: str | None = None
@@ -114,7 +126,8 @@ def fulfil(settings: Settings, order: Order, tell: Tell) -> Report:
             it is running; GATE_FAILED, it was begun otherwise.
     """
     issuer = _issuer(settings, order.issuer)
-    columns = maps.parsed(order.columns)
+    parsed = denylist.parsed if order.kind == "denylist" else maps.parsed
+    columns = parsed(order.columns)
     url, name = settings.database.url.get_secret_value(), settings.database.schema
     _check_schema(url, name)
     with revisions.connected(url) as connection:
@@ -178,15 +191,34 @@ def _source(
                 room=room,
             )
         return
+    if order.kind == "redis":
+        with _blocklist(connection, settings, issuer, order) as found:
+            yield found
+        return
     with _ledger(connection, order.source_url) as (ledger, elsewhere):
         named = order.source_name if elsewhere else None
         if order.kind == "simplejwt":
             yield simplejwt.source(ledger, issuer, name=order.place, elsewhere=named, room=room)
         else:
             assert order.place is not None, "the command asks"
-            yield table.source(
+            source = denylist.source if order.kind == "denylist" else table.source
+            yield source(
                 ledger, issuer, name=order.place, columns=columns, elsewhere=named, room=room
             )
+
+
+def _blocklist(
+    connection: Connection, settings: Settings, issuer: Issuer, order: Order
+) -> AbstractContextManager[redis_blocklist.Blocklist]:
+    assert order.place is not None, "the command asks"
+    listing = redis_blocklist.Listing(order.place, order.collection)
+    if order.source_url is not None:
+        url, name = order.source_url, order.source_name or ""
+    elif settings.redis is not None:
+        url, name = settings.redis.url.get_secret_value(), "[redis]"
+    else:
+        raise refusals.no_redis("[redis]", "the settings have none", unreachable=False)
+    return redis_blocklist.opened(connection, issuer, listing, url=url, name=name)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from migrator.core.errors import Exit, Problem, Stopped
 
@@ -44,32 +45,62 @@ def no_key(name: str) -> Stopped:
     )
 
 
-def no_columns(name: str, missing: Iterable[str]) -> Stopped:
+def no_columns(name: str, missing: Iterable[str], *, source: str = "table") -> Stopped:
     """The table is not what its name says."""
     return _page(
         "no_columns",
         Exit.USAGE,
         f"{name} has no column {', '.join(missing)}",
         "the ledger is not of the shape that this source reads",
-        "map its columns with `migrator backfill table --columns ours=theirs,…`",
+        f"map its columns with `migrator backfill {source} --columns ours=theirs,…`",
     )
 
 
-def bad_columns(why: str) -> Stopped:
+COLUMNS: Final = (
+    "give token=COLUMN, or fingerprint=, subject= and exp=; also jti, family, client, iat and "
+    "revoked"
+)
+DENYLIST_COLUMNS: Final = (
+    "give jti=COLUMN, token=COLUMN or fingerprint=COLUMN; also until, which is the token's exp"
+)
+
+
+def bad_columns(why: str, *, do: str = COLUMNS) -> Stopped:
     """`--columns` says what cannot be done."""
     return _page(
         "bad_columns",
         Exit.USAGE,
         "--columns cannot be used as it is",
         why,
-        "give token=COLUMN, or fingerprint=, subject= and exp=; also jti, family, client, iat and "
-        "revoked",
+        do,
     )
 
 
 def no_file(name: str, why: str) -> Stopped:
     """The file cannot be read."""
     return _page("no_file", Exit.USAGE, f"{name} cannot be read", why, "check --file")
+
+
+def no_redis(name: str, why: str, *, unreachable: bool) -> Stopped:
+    """The blocklist's Redis cannot be read."""
+    return _page(
+        "no_redis",
+        Exit.UNREACHABLE if unreachable else Exit.USAGE,
+        f"{name} cannot be read: {why}",
+        "what is done so far is kept; nothing is known of the rest",
+        "name it by --redis-url env:NAME, and run it again when it answers",
+    )
+
+
+def no_collection(name: str, wanted: str, found: str | None) -> Stopped:
+    """The key is something else."""
+    return _page(
+        "no_collection",
+        Exit.USAGE,
+        f"{name} is no {wanted}",
+        f"it is a {found}" if found else "it is no collection of members at all",
+        "say --set, --zset or --hash as it is, or --pattern for keys that are named after jtis",
+    )
 
 
 def no_rejects(name: str, why: str) -> Stopped:

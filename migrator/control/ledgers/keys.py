@@ -19,7 +19,6 @@ from migrator.control.ledgers.reading import (
     SourceFailed,
     Steps,
     Twice,
-    as_text,
     denying,
     until,
 )
@@ -98,7 +97,11 @@ class KeyList:
 
     def _items(self, entries: list[Entry], now: datetime) -> Iterator[Item]:
         for entry in entries:
-            jti = as_text(entry.name)
-            if jti is not None:
+            named = keyspace.named(entry, self._issuer)
+            if named.jti is not None or named.fingerprint is not None:
                 ends_at = keyspace.ends_at(entry, self._issuer, now)
-                yield Item(jti=jti, until=until(ends_at, self._issuer))
+                yield Item(
+                    jti=named.jti,
+                    fingerprint=named.fingerprint,
+                    until=until(ends_at, self._issuer),
+                )

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from redis.exceptions import RedisError
 
-from migrator.control.ledgers.reading import SourceFailed, longest
-from migrator.core import facts
+from migrator.control.ledgers.reading import SourceFailed, as_text, longest
+from migrator.core import facts, strict, tokens
+from migrator.core.verdicts import Reason
 from migrator.stores import redis_clients
 from migrator.stores.redis_clients import blocking_client, parse_address
 
@@ -30,6 +31,7 @@ _BUDGET_S: Final = 2.0
 _SPECIAL: Final = str.maketrans({each: f"\\{each}" for each in "\\[]?"})
 _STRING: Final = b"string"
 _MS: Final = timedelta(milliseconds=1)
+_LONGEST_BYTES: Final = 65_536
 # A score is a time from 2001 on, in seconds or milliseconds; any other number is a mark.
 _SECONDS_FROM: Final = 1e9
 _MILLISECONDS_FROM: Final = 1e11
@@ -116,6 +118,32 @@ def members(
     if kind == "zset":
         return cursor, [Entry(member, score=score) for member, score in found]
     return cursor, [Entry(member) for member in found]
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """What an entry names: a jti, or a whole token that became its fingerprint here."""
+
+    jti: str | None = None
+    fingerprint: bytes | None = None
+
+    @property
+    def key(self) -> str:
+        """What it may be called in a report."""
+        if self.fingerprint is not None:
+            return f"token {self.fingerprint.hex()[:16]}"
+        return "(no text)" if self.jti is None else ascii(self.jti)
+
+
+def named(entry: Entry, issuer: Issuer) -> Named:
+    """What an entry names. Some apps list whole tokens; none of them is kept."""
+    if len(entry.name) > _LONGEST_BYTES:
+        return Named()
+    jws = strict.parse(entry.name, accept_padding=issuer.accept_padding)
+    if isinstance(jws, Reason):
+        looks_like_one = entry.name.startswith(b"eyJ") and entry.name.count(b".") == 2
+        return Named() if looks_like_one else Named(jti=as_text(entry.name))
+    return Named(fingerprint=tokens.fingerprint(issuer.id, jws.signing_input))
 
 
 def ends_at(entry: Entry, issuer: Issuer, now: datetime) -> datetime | None:
