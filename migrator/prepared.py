@@ -36,6 +36,7 @@ def terms_of(settings: Settings) -> Terms:
         rolling_by_realm=rolling_of(settings),
         login_realm=settings.sessions.realm,
         store_ip=settings.sessions.store_ip,
+        denies_with=settings.http.refusal.status,
     )
 
 

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 from migrator.core import tokens, verdicts
 from migrator.core.bridge import is_marked
 from migrator.core.claims import PURPOSES
+from migrator.core.comparing import route_class
 from migrator.core.legacy import Legacy
 from migrator.core.lookalike import as_signed
 from migrator.core.phases import RULES, bucket_of
 from migrator.core.refreshing import Carried, Refreshing
-from migrator.core.seen import plain
 from migrator.core.sessions import Session, exchange_end, swap_end
 from migrator.core.swapping import client_of
 from migrator.core.verdicts import Reason
@@ -175,7 +175,7 @@ class Bridging(Refreshing):
             if isinstance(owner, Legacy):
                 issuer = owner.candidates[0].id
                 self.usage.count(issuer, None, "issued:elsewhere")
-                self.usage.observed(plain(path, 128) or "/", "issues_legacy")
+                self.usage.observed(route_class(path), "issues_legacy")
 
     async def _read(self, found: Sequence[bytes]) -> dict[bytes, Claims]:
         """Those of `found` that an issuer signed for a login, as claims."""

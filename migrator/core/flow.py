@@ -84,6 +84,7 @@ class Terms:
     rolling_by_realm: dict[str, timedelta] | None = None
     login_realm: str = "users"
     store_ip: IpShare = "full"
+    denies_with: int = 401
 
     def keep_ip(self, ip: str | None) -> str | None:
         """What is kept of a client's address."""

@@ -11,14 +11,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias, assert_never
 
 from migrator.core.bridge import is_marked
+from migrator.core.comparing import PAIR, Shadow, pair_of, route_class
 from migrator.core.flow import run
 from migrator.core.legacy import Foreign, Legacy, Wrong
 from migrator.core.lookalike import as_signed
 from migrator.core.phases import RULES, Phase, bucket_of
 from migrator.core.presented import Outcome
-from migrator.core.seen import plain
 from migrator.core.sessions import FAR
-from migrator.core.swapping import BINDING, Swapping
+from migrator.core.swapping import BINDING, Swapping, client_of
 from migrator.core.verdicts import Admitted, Passed, Reason, Refused, status
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     _Living: TypeAlias = tuple[Credential, Admitted]
 
 _UNAUTHORIZED = 401
-_PATH_CHARS = 128
 
 
 class _Admission(Swapping):
@@ -69,7 +68,28 @@ class _Admission(Swapping):
         """Take in how the app answered what we would have refused: `observe` compares."""
         verdict = outcome.verdict
         if isinstance(verdict, Passed) and verdict.reason is not None and answered < 300:
-            self.usage.observed(plain(path, _PATH_CHARS) or "/", verdict.reason.value)
+            self.usage.observed(route_class(path), verdict.reason.value)
+
+    def compared(self, path: str, shadow: Shadow, answered: int) -> None:
+        """Take in how the app answered what it decided, and the shim judged in its shadow."""
+        pair = pair_of(
+            would_admit=shadow.reason is None,
+            answered=answered,
+            denies_with=self.terms.denies_with,
+        )
+        match pair:
+            case None:
+                return
+            case "agree" | "agree_deny":
+                self.usage.count(shadow.issuer, shadow.client, PAIR + pair)
+            case "deny_allow" | "allow_deny":
+                difference = shadow.differs(pair, path)
+                if shadow.claims is None:
+                    self.usage.differ(difference)
+                else:
+                    self.usage.suspect(difference, shadow.claims, self.clock.ticks())
+            case _:
+                assert_never(pair)
 
     def _with_sent(self, outcome: Outcome, presented: Presented) -> Outcome:
         """The outcome, with the cookies that its answer has to care for."""
@@ -149,7 +169,8 @@ class _Admission(Swapping):
         verdict, dead_copy = await self._judge_legacy_copies(legacy, presented)
         if isinstance(verdict, Admitted) and presented.forged and legacy.place == "cookie":
             if RULES[(await self.where()).phase].legacy == "shadow":
-                verdict = Passed(Reason.CSRF)
+                shadow = verdict.shadow and verdict.shadow.refusing(Reason.CSRF)
+                verdict = Passed(Reason.CSRF, shadow=shadow)
             else:
                 verdict = self.refuse(Reason.CSRF)
         verdict = _softened(verdict, presented)
@@ -240,7 +261,9 @@ class _Admission(Swapping):
         phase = (await self.where()).phase
         if phase is Phase.OBSERVE:
             self.usage.count(None, None, f"passed:{reason}")
-            return await self._revoked_as_signed(credential, presented) or Passed(reason)
+            shadow = Shadow("", client_of(presented.user_agent), reason)
+            revoked = await self._revoked_as_signed(credential, presented)
+            return revoked or Passed(reason, shadow=shadow)
         return self.refuse(Reason.LEGACY_RETIRED if phase is Phase.RETIRED else reason)
 
     async def _revoked_as_signed(

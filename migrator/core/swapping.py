@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from migrator.core import tokens
+from migrator.core.comparing import Presence, Shadow, route_class
 from migrator.core.errors import Unavailable
 from migrator.core.flow import CACHE_LIFE, Flow, principal_of
 from migrator.core.interfaces import Found, Ticket
@@ -66,6 +67,7 @@ class Swapping(Flow):
         bucket = bucket_of(claims.subject, claims.realm)
         rule = RULES[rollout.phase_for(issuer=claims.issuer, client=client, bucket=bucket)]
         if rule.legacy == "verify_then_refuse":
+            self._present(claims, client, presented)
             return self.refuse_retired(claims, client, rollout)
 
         swaps = self._swaps(rule, rollout, claims, credential, bucket, await self.now())
@@ -77,7 +79,7 @@ class Swapping(Flow):
             )
         except Unavailable:
             if rule.legacy == "shadow":
-                self.usage.saw(claims, client)
+                self._saw(claims, client, presented)
                 return Passed()
             raise
         self.clock.learn(standing.read_at)
@@ -86,18 +88,30 @@ class Swapping(Flow):
             if rule.legacy != "shadow" or verdict.reason in BINDING:
                 # No sighting: whoever keeps showing a dead token must not hold up a cutover.
                 return verdict
-            self.usage.saw(claims, client)
-            return Passed(verdict.reason)
-        self.usage.saw(claims, client)
+            self._saw(claims, client, presented)
+            return Passed(verdict.reason, shadow=Shadow(claims.issuer, client, verdict.reason))
+        self._saw(claims, client, presented)
         if rule.notice and _is_late(claims, rollout):
             self.usage.count(claims.issuer, client, "late")
         verdict = replace(
             verdict,
             hand_out=self.token_of(standing, claims) if swaps else None,
             notice=_notice(rule, rollout),
+            shadow=Shadow(claims.issuer, client, claims=claims)
+            if rule.legacy == "shadow"
+            else None,
         )
         self._remember_legacy(credential.value, standing, claims, client, verdict, mark)
         return verdict
+
+    def _saw(self, claims: Claims, client: str | None, presented: Presented) -> None:
+        self.usage.saw(claims, client)
+        self._present(claims, client, presented)
+
+    def _present(self, claims: Claims, client: str | None, presented: Presented) -> None:
+        """Take note of who presents it where: anew about once a minute while it is in use."""
+        route = presented.route or route_class(presented.path)
+        self.usage.presences.add(Presence.of(claims, client=client, route=route))
 
     async def _is_refresh(self, credential: Credential, candidates: tuple[Issuer, ...]) -> bool:
         verified = self.verifier.verify(
@@ -119,7 +133,8 @@ class Swapping(Flow):
         late = reason is Reason.LEGACY_EXPIRED and rule.legacy == "verify"
         if late or rule.legacy == "shadow":
             self.usage.count(issuer, client, f"passed:{reason}")
-            return Passed(reason, strip=late and presented.route is not None)
+            shadow = None if late else Shadow(issuer or "", client, reason)
+            return Passed(reason, strip=late and presented.route is not None, shadow=shadow)
         return self.refuse(reason, issuer, client)
 
     def _swaps(

@@ -9,18 +9,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
+from migrator.core.comparing import OTHER, PAIR
+from migrator.core.counting import Counts
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from datetime import datetime
 
     from migrator.core.claims import Claims
+    from migrator.core.comparing import Difference, Presence
 
 # Clients name themselves (User-Agent), so whoever wants can invent names; more than these count
 # as one.
 MOST_TALLIES = 2_000
 QUIET_TAKES = 180  # a second apart
 MOST_SUBJECTS = 200_000
-OTHER = "(other)"
+MOST_UNSETTLED = 1_000
 # Which figure of a minute an outcome counts for, besides the logins.
 MINUTES = {
     "session": "session",
@@ -37,8 +41,8 @@ Hit: TypeAlias = tuple[int, str, str, str, str]
 class What:
     """One line of the census: an outcome of an issuer's or our own credentials, by client.
 
-    `outcome` is `session`, `legacy`, `swapped`, `issued`, `foreign:<shape>`, `passed:<reason>` or
-    `refused:<reason>`.
+    `outcome` is `session`, `legacy`, `swapped`, `issued`, `foreign:<shape>`, `passed:<reason>`,
+    `refused:<reason>` or `pair:<comparing.Pair>`.
     """
 
     issuer: str
@@ -66,6 +70,18 @@ class Sighting:
     exp: datetime
 
 
+@dataclass(slots=True)
+class Unsettled:
+    """A token that the app turned away and we would admit, until it was asked whether we know.
+
+    The app's own revocation may be on its way to us, by the ledger that is polled.
+    """
+
+    claims: Claims
+    since: int
+    count: int = 1
+
+
 class Usage:
     """The buffers of one process. `era` counts how often it began anew, in a forked child."""
 
@@ -77,9 +93,12 @@ class Usage:
         "_sightings",
         "_sign_ins",
         "_tallies",
+        "_unsettled",
+        "differences",
         "era",
         "issued_horizon",
         "last_issued_at",
+        "presences",
         "routes",
     )
 
@@ -93,6 +112,9 @@ class Usage:
         self._sign_ins = 0
         self._hits: set[Hit] = set()
         self.routes: dict[tuple[str, str], int] = {}
+        self.differences: Counts[Difference] = Counts()
+        self.presences: Counts[Presence] = Counts()
+        self._unsettled: dict[tuple[Difference, bytes], Unsettled] = {}
         self.last_issued_at: datetime | None = None
         self.issued_horizon: datetime | None = None
 
@@ -159,6 +181,37 @@ class Usage:
         if len(self.routes) < MOST_TALLIES or (path, reason) in self.routes:
             self.routes[path, reason] = self.routes.get((path, reason), 0) + 1
 
+    def differ(self, difference: Difference, count: int = 1) -> None:
+        """Count answers of the app that are not what the shim's would be."""
+        self.differences.add(difference, count)
+        outcome = PAIR + difference.direction
+        self.tally(difference.issuer, difference.client, outcome).count += count
+
+    def suspect(self, difference: Difference, claims: Claims, now: int) -> None:
+        """Hold a difference back until the store was asked about its token; `now` in ticks."""
+        key = difference, claims.fingerprint
+        found = self._unsettled.get(key)
+        if found is not None:
+            found.count += 1
+        elif len(self._unsettled) < MOST_UNSETTLED:
+            self._unsettled[key] = Unsettled(claims, now)
+        else:
+            self.differ(difference)
+
+    def take_unsettled(self, before: int) -> dict[tuple[Difference, bytes], Unsettled]:
+        """What has been held back since before that tick."""
+        due = {key: each for key, each in list(self._unsettled.items()) if each.since <= before}
+        for key in due:
+            self._unsettled.pop(key, None)
+        return due
+
+    def give_back_unsettled(self, taken: Mapping[tuple[Difference, bytes], Unsettled]) -> None:
+        """Undo a take whose question had no answer."""
+        for key, each in taken.items():
+            found = self._unsettled.setdefault(key, each)
+            if found is not each:
+                found.count += each.count
+
     def take_tallies(self) -> list[tuple[What, int]]:
         """What was counted since the last take."""
         taken: list[tuple[What, int]] = []
@@ -223,4 +276,7 @@ class Usage:
         self._sign_ins = 0
         self._hits.clear()
         self.routes.clear()
+        self.differences.forget()
+        self.presences.forget()
+        self._unsettled.clear()
         self.last_issued_at = self.issued_horizon = None

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
+    from migrator.core.comparing import Shadow
     from migrator.core.sessions import Session
 
 __all__ = [
@@ -53,11 +54,13 @@ class Admitted:
     """The request goes to the app, as `principal`.
 
     `hand_out` is a token that the client does not have yet and that the response should carry.
+    `shadow` is there where the app decides, and the app's answer is to be compared with it.
     """
 
     principal: Principal
     hand_out: bytes | None = None
     notice: Notice | None = None
+    shadow: Shadow | None = field(default=None, compare=False)
 
     def __repr__(self) -> str:
         handing = "a token" if self.hand_out else "nothing"
@@ -78,10 +81,12 @@ class Passed:
     Args:
         reason: why there is none; None when no credential was presented.
         strip: the credential is ours and dead: the app must not see it.
+        shadow: as in `Admitted`.
     """
 
     reason: Reason | None = None
     strip: bool = False
+    shadow: Shadow | None = field(default=None, compare=False)
 
 
 Verdict: TypeAlias = Admitted | Refused | Passed

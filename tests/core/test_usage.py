@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from migrator.core.usage import MOST_TALLIES, OTHER, QUIET_TAKES, Usage, What
+from migrator.core.comparing import OTHER
+from migrator.core.usage import MOST_TALLIES, QUIET_TAKES, Usage, What
 
 
 def test_what_was_counted_is_taken_once() -> None:
