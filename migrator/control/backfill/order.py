@@ -27,7 +27,7 @@ from migrator.control.backfill import (
     table,
 )
 from migrator.control.backfill import mapping as maps
-from migrator.control.backfill.records import opened
+from migrator.control.backfill.records import opened as opened_file
 from migrator.control.backfill.rows import Source
 from migrator.control.backfill.runner import Limits, Outcome, Runner, Tell
 from migrator.control.ledgers import keyspace
@@ -125,6 +125,26 @@ def fulfil(settings: Settings, order: Order, tell: Tell) -> Report:
         Stopped: UNREACHABLE; UNFIT, the schema; IRREVERSIBLE, retired; USAGE, the order; CONFLICT,
             it is running; GATE_FAILED, it was begun otherwise.
     """
+    with opened(settings, order) as (connection, issuer, source):
+        outcome = Runner(
+            connection=connection,
+            schema=settings.database.schema,
+            source=source,
+            values=plant.terms(settings, issuer, by=order.who),
+            limits=order.limits,
+            tell=tell,
+            dry_run=order.dry_run,
+        ).run(issuer=issuer.id, who=order.who, restart=order.restart, path=order.rejects)
+    return Report(order, source.place, outcome, source.unseedable)
+
+
+@contextmanager
+def opened(settings: Settings, order: Order) -> Iterator[tuple[Connection, Issuer, Source]]:
+    """Our database, the issuer and the ledger that `order` names, all checked.
+
+    Raises:
+        Stopped: UNREACHABLE; UNFIT, the schema; IRREVERSIBLE, retired; USAGE, the order.
+    """
     issuer = _issuer(settings, order.issuer)
     parsed = denylist.parsed if order.kind == "denylist" else maps.parsed
     columns = parsed(order.columns)
@@ -133,16 +153,7 @@ def fulfil(settings: Settings, order: Order, tell: Tell) -> Report:
     with revisions.connected(url) as connection:
         _check_phase(connection, name)
         with _source(connection, settings, issuer, order, columns) as source:
-            outcome = Runner(
-                connection=connection,
-                schema=name,
-                source=source,
-                values=plant.terms(settings, issuer, by=order.who),
-                limits=order.limits,
-                tell=tell,
-                dry_run=order.dry_run,
-            ).run(issuer=issuer.id, who=order.who, restart=order.restart, path=order.rejects)
-    return Report(order, source.place, outcome, source.unseedable)
+            yield connection, issuer, source
 
 
 def _issuer(settings: Settings, given: str) -> Issuer:
@@ -181,7 +192,7 @@ def _source(
         assert order.place is not None, "the command asks"
         assert order.standard_input is not None, "the command hands it over"
         read = jsonl.source if order.kind == "jsonl" else csv_file.source
-        with opened(order.place, order.standard_input) as stream:
+        with opened_file(order.place, order.standard_input) as stream:
             yield read(
                 stream,
                 issuer,
