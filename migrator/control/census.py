@@ -1,92 +1,48 @@
 """Who still lives on a legacy token: counted in the database, by issuer and client.
 
-A legacy token is *open* while somebody would lose by its refusal: not over, not adopted, its
-session not ended, not denied, not cut off, and its (realm, subject, client) not seen with a
-session later. What is open is the end of the drain horizon and the people a cutover would hit.
+What is open (`open_tokens.py`) is the end of the drain horizon and the people a cutover would hit.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
 
+from migrator.control.open_tokens import OPEN, TERMS, filled
 from migrator.core.phases import Phase
 from migrator.stores.queries import in_schema
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from datetime import datetime
 
     from sqlalchemy import Connection
 
+    from migrator.control.open_tokens import Terms
     from migrator.core.phases import Exemption, Rollout
-    from migrator.settings import Issuer
 
-# As `core.phases.bucket_of`: the first 8 bytes, big-endian, modulo 100; 2**32 modulo 100 is 96.
-_BUCKET = """(
-  SELECT ((('x' || encode(substr(h, 1, 4), 'hex'))::bit(32)::bigint % 100) * 96
-        + ('x' || encode(substr(h, 5, 4), 'hex'))::bit(32)::bigint) % 100
-  FROM sha256(convert_to(l.realm, 'UTF8') || '\\x00'::bytea || convert_to(l.subject, 'UTF8')) h)"""
-
-_OPEN = """
-WITH terms AS (
-  SELECT issuer, leeway_s * interval '1 s' AS leeway
-  FROM unnest(CAST(:issuers AS text[]), CAST(:leeways AS float8[])) AS t (issuer, leeway_s)),
-open AS (
-  SELECT t.realm, t.subject, t.issuer, coalesce(t.client, seen.client, '') AS client,
-    t.exp + coalesce(i.leeway, interval '0') AS ends_at, t.last_seen_at, t.percent_bucket AS bucket
-  FROM {s}.legacy_tokens t
-  LEFT JOIN terms i ON i.issuer = t.issuer
-  LEFT JOIN {s}.sessions s ON s.id = t.session_id
-  -- A ledger seldom says which program holds a token; whoever showed it later does.
-  LEFT JOIN LATERAL (SELECT l.client FROM {s}.legacy_subjects l
-    WHERE t.client IS NULL AND l.realm = t.realm AND l.subject = t.subject
-      AND l.issuer = t.issuer AND l.max_exp = t.exp AND l.client <> ''
-    ORDER BY l.last_seen_at DESC LIMIT 1) seen ON true
-  WHERE t.adopted_at IS NULL AND t.exp + coalesce(i.leeway, interval '0') > :now
-    AND (t.session_id IS NULL OR (s.id IS NOT NULL AND s.revoked_at IS NULL
-      AND (s.expires_at IS NULL OR s.expires_at > :now)))
-    AND NOT EXISTS (SELECT FROM {s}.denials d WHERE (d.until IS NULL OR d.until > :now) AND (
-      d.fingerprint = t.fingerprint OR (d.issuer = t.issuer AND d.jti = t.jti)
-      OR (d.issuer = t.issuer AND d.family = t.family)))
-    AND NOT EXISTS (SELECT FROM {s}.cutoffs c
-      WHERE c.realm = t.realm AND c.subject = t.subject
-        AND (coalesce(t.iat, t.exp) <= c.not_before OR c.not_before >= :stopped_at))
-    AND NOT EXISTS (SELECT FROM {s}.cutoffs c
-      WHERE c.issuer = t.issuer AND (c.kid IS NULL OR c.kid = t.kid))
-    AND NOT EXISTS (SELECT FROM {s}.legacy_subjects l
-      WHERE l.realm = t.realm AND l.subject = t.subject AND l.client = coalesce(t.client, '')
-        AND l.session_seen_at > coalesce(t.last_seen_at, '-infinity'))
-  UNION ALL
-  SELECT l.realm, l.subject, l.issuer, l.client, l.max_exp + coalesce(i.leeway, interval '0'),
-    l.last_seen_at, {bucket}
-  FROM {s}.legacy_subjects l
-  LEFT JOIN terms i ON i.issuer = l.issuer
-  WHERE l.max_exp + coalesce(i.leeway, interval '0') > :now
-    AND (l.session_seen_at IS NULL OR l.session_seen_at < l.last_seen_at)
-    AND NOT EXISTS (SELECT FROM {s}.cutoffs c
-      WHERE c.realm = l.realm AND c.subject = l.subject
-        AND (l.last_seen_at <= c.not_before OR c.not_before >= :stopped_at))
-    AND NOT EXISTS (SELECT FROM {s}.cutoffs c WHERE c.issuer = l.issuer AND c.kid IS NULL)
-    -- A token with a row of its own is judged there.
-    AND NOT EXISTS (SELECT FROM {s}.legacy_tokens t WHERE t.realm = l.realm
-      AND t.subject = l.subject AND t.issuer = l.issuer AND t.exp = l.max_exp))
-SELECT issuer, client, count(DISTINCT (realm, subject)) AS subjects,
-  max(last_seen_at) AS last_seen_at, max(ends_at) AS ends_at, grouping(issuer) AS is_total
-FROM open l WHERE {scope}
-GROUP BY GROUPING SETS ((issuer, client), ()) ORDER BY is_total DESC, subjects DESC, client, issuer
+# One line for each person and program, then people by program and people in all.
+_BY_CLIENT = """
+people AS (
+  SELECT realm, subject, issuer, client, max(last_seen_at) AS last_seen_at, max(ends_at) AS ends_at
+  FROM {found} l WHERE {scope} GROUP BY realm, subject, issuer, client)
+SELECT issuer, client, count(*) AS subjects, max(last_seen_at) AS last_seen_at,
+  max(ends_at) AS ends_at, false AS is_total
+FROM people GROUP BY issuer, client
+UNION ALL
+SELECT NULL, NULL, (SELECT count(*) FROM (SELECT DISTINCT realm, subject FROM people) each),
+  max(last_seen_at), max(ends_at), true
+FROM people ORDER BY is_total DESC, subjects DESC, client, issuer
 """
 
-_SEEN = """
-SELECT issuer, client, count(DISTINCT (realm, subject)) AS subjects,
-  max(last_seen_at) AS last_seen_at, NULL AS ends_at, grouping(issuer) AS is_total
-FROM (SELECT l.*, {bucket} AS bucket FROM {s}.legacy_subjects l) l
-WHERE last_seen_at > :since AND {scope}
-GROUP BY GROUPING SETS ((issuer, client), ()) ORDER BY is_total DESC, subjects DESC, client, issuer
-"""
+_OPEN = f"WITH {TERMS},{_BY_CLIENT}".replace("{found}", f"({OPEN})")
+
+_SINCE = """(
+  SELECT l.*, NULL::timestamptz AS ends_at, {bucket} AS bucket FROM {s}.legacy_subjects l
+  WHERE last_seen_at > :since)"""
+_SEEN = f"WITH{_BY_CLIENT}".replace("{found}", _SINCE)
 
 _USAGE = """
 SELECT issuer, client, outcome, max(last_at) AS last_at,
@@ -113,11 +69,17 @@ class Group:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Census:
-    """Subjects by issuer and client, and how many people that is."""
+    """Subjects by issuer and client, and how many people that is.
+
+    `as_of` and `took`: when they were counted, and how long that took; of a count that was kept,
+    `took` is None.
+    """
 
     subjects: int
     groups: tuple[Group, ...]
     ends_at: datetime | None = None
+    as_of: datetime | None = None
+    took: timedelta | None = None
 
     @property
     def clients(self) -> str:
@@ -168,6 +130,8 @@ class Scope:
         if self.before is None:
             return after, given
         before, more = _cut(self.before, "b")
+        if before == "false":
+            return after, given
         return f"({after}) AND NOT ({before})", {**given, **more}
 
     @property
@@ -181,30 +145,17 @@ EVERYBODY = Scope()
 _REFUSING = frozenset({Phase.CUTOVER, Phase.RETIRED})
 
 
-def still_open(
-    connection: Connection,
-    schema: str,
-    *,
-    issuers: Sequence[Issuer],
-    now: datetime,
-    stopped_at: datetime | None,
-    scope: Scope = EVERYBODY,
-) -> Census:
-    """Whose legacy tokens are open at `now`.
+def all_left(rollout: Rollout) -> Scope:
+    """Everybody who is not cut over yet."""
+    after = replace(rollout, phase=Phase.CUTOVER, exceptions=())
+    return Scope(before=rollout, after=after)
 
-    Args:
-        stopped_at: when issuing stopped, so that a cutoff made since covers all there is.
-    """
-    return _census(
-        connection,
-        schema,
-        _OPEN,
-        scope,
-        now=now,
-        stopped_at=stopped_at,
-        issuers=[issuer.id for issuer in issuers],
-        leeways=[issuer.leeway.total_seconds() for issuer in issuers],
-    )
+
+def still_open(
+    connection: Connection, schema: str, terms: Terms, scope: Scope = EVERYBODY
+) -> Census:
+    """Whose legacy tokens are open."""
+    return _census(connection, schema, _OPEN, scope, **terms.asked())
 
 
 def seen_since(
@@ -238,10 +189,8 @@ def counting_since(connection: Connection, schema: str) -> datetime | None:
 def _census(
     connection: Connection, schema: str, statement: str, scope: Scope, **given: object
 ) -> Census:
-    where, facts = scope.sql()
-    bucket = _BUCKET if scope.needs_buckets else "0"
-    filled = statement.replace("{scope}", where).replace("{bucket}", bucket)
-    rows = connection.execute(text(in_schema(filled, schema)), {**given, **facts}).mappings()
+    asked, facts = filled(statement, schema, scope)
+    rows = connection.execute(text(asked), {**given, **facts}).mappings()
     found = [dict(row) for row in rows]
     totals = [row for row in found if row.pop("is_total")]
     total = totals[0]

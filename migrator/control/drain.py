@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from migrator.control.census import Census
     from migrator.control.nodes import Fleet, Node
     from migrator.core.phases import Rollout
     from migrator.settings import Issuer
@@ -84,8 +83,14 @@ def _behind(node: Node, rollout: Rollout, drain_epoch: int | None) -> bool:
     return node.epoch is None or node.epoch < (drain_epoch or rollout.epoch)
 
 
-def horizon(stop: Stop, fleet: Fleet, issuers: Sequence[Issuer], seen: Census | None) -> Horizon:
-    """The last moment a legacy token can be good for."""
+def horizon(
+    stop: Stop, fleet: Fleet, issuers: Sequence[Issuer], last_open: datetime | None
+) -> Horizon:
+    """The last moment a legacy token can be good for.
+
+    Args:
+        last_open: when the last one ends that was seen and is still open.
+    """
     if stop.at is None:
         return Horizon(at=None, bound="none", why=stop.why, stop=stop)
     endless = [issuer.name for issuer in issuers if not _has_end(issuer)]
@@ -96,8 +101,8 @@ def horizon(stop: Stop, fleet: Fleet, issuers: Sequence[Issuer], seen: Census | 
     ends += [stop.at + _longest(issuer) + issuer.leeway for issuer in issuers]
     leeway = max((issuer.leeway for issuer in issuers), default=timedelta())
     ends += [node.issued_horizon + leeway for node in fleet.nodes if node.issued_horizon]
-    if seen is not None and seen.ends_at is not None:
-        ends.append(seen.ends_at)
+    if last_open is not None:
+        ends.append(last_open)
     guessed = [issuer.name for issuer in issuers if issuer.lifetime is None]
     if not stop.is_exact:
         why = "the record of when each node stopped is incomplete"

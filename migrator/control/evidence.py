@@ -6,18 +6,28 @@ there is None, and whoever reads it says "unknown".
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, select, text
 
-from migrator.control import census, decisions, drain, journal, nodes, revisions, schema, soaking
+from migrator.control import (
+    census,
+    counts,
+    decisions,
+    drain,
+    journal,
+    nodes,
+    open_tokens,
+    revisions,
+    schema,
+    soaking,
+)
 from migrator.control.ledgers import standing as standing_of_ledgers
 from migrator.control.ledgers import unwired
 from migrator.core.errors import Exit, Stopped
-from migrator.core.phases import Phase
 from migrator.stores import tables as page
 from migrator.stores.rollout_row import rollout_of
 
@@ -40,6 +50,8 @@ if TYPE_CHECKING:
 
 # How far back usage is read at least: traffic and its slope.
 _USAGE_BACK = timedelta(days=2)
+# Counting a million rows sorts and hashes them, once; compiling the statement costs more.
+_COUNTING = "SET LOCAL work_mem = '64MB'; SET LOCAL jit = off"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +75,9 @@ class Evidence:
         legacy_removed_at: the mark of `retire`.
         is_contracted: whether its tables are gone too.
         open: whose legacy tokens are open, within the scope asked for.
-        would_be_hit: the same for a cutover of everybody who is not cut over yet.
+        would_be_hit: the same for a cutover of everybody who is not cut over yet. Either is None,
+            too, where there are too many to count in passing and nobody did yet.
+        last_left_ends_at: when the last open legacy token of those ends, exactly.
         seen: who was seen with a legacy token in the window asked for.
         watching_since: since when anything was there to see them.
         ledgers: how the reading of the app's own revocations stands, by name.
@@ -101,6 +115,7 @@ class Evidence:
     soak: Soak | None = None
     last_session_end: datetime | None = None
     has_endless: bool = False
+    last_left_ends_at: datetime | None = None
 
     def settings_name(self, issuer: str) -> str:
         """What the settings call the issuer with that id."""
@@ -114,6 +129,7 @@ def gather(
     scope: Scope = census.EVERYBODY,
     quiet: timedelta | None = None,
     expected: int | None = None,
+    patient: bool = True,
 ) -> Evidence:
     """Read it all.
 
@@ -121,6 +137,7 @@ def gather(
         scope: whom the census counts.
         quiet: how far back "seen" reaches; `gates.legacy_quiet` unless given.
         expected: how many nodes there should be, in place of the settings' number.
+        patient: count people now, however long that takes; else as `counts.py` says.
 
     Raises:
         Stopped: UNREACHABLE; UNFIT where the schema is not this release's.
@@ -129,6 +146,7 @@ def gather(
     heads = fit(settings)
     with revisions.connected(url) as connection:
         connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"))
+        connection.execute(text(_COUNTING))
         found = _gather(
             connection,
             settings,
@@ -136,6 +154,7 @@ def gather(
             scope=scope,
             quiet=settings.gates.legacy_quiet if quiet is None else quiet,
             expected=settings.expected_nodes if expected is None else expected,
+            patient=patient,
         )
         connection.rollback()
     return found
@@ -161,6 +180,7 @@ def _gather(
     scope: Scope,
     quiet: timedelta,
     expected: int | None,
+    patient: bool,
 ) -> Evidence:
     home = settings.database.schema
     tables = page.in_schema(home)
@@ -208,17 +228,21 @@ def _gather(
             late_iats=(),
             watching_since=None,
         )
-    asked: dict[str, Any] = {
-        "issuers": settings.issuers,
-        "now": now,
-        "stopped_at": stop.at,
-    }
-    opened = census.still_open(connection, home, **asked, scope=scope)
+    terms = open_tokens.Terms(now, stop.at, settings.issuers)
+    left = census.all_left(rollout)
+    one_scope = scope.sql() == left.sql()
+    opened = counts.take(connection, home, terms, scope, patient=patient)
+    last_end = open_tokens.last_end(connection, home, terms, scope)
     return Evidence(
         **common,
-        horizon=drain.horizon(stop, fleet, settings.issuers, opened),
+        horizon=drain.horizon(stop, fleet, settings.issuers, last_end),
         open=opened,
-        would_be_hit=census.still_open(connection, home, **asked, scope=_everybody_left(rollout)),
+        would_be_hit=opened
+        if one_scope
+        else counts.take(connection, home, terms, left, patient=patient),
+        last_left_ends_at=last_end
+        if one_scope
+        else open_tokens.last_end(connection, home, terms, left),
         seen=census.seen_since(connection, home, since=now - quiet, scope=scope),
         usage=census.usage(
             connection,
@@ -251,10 +275,6 @@ def standing(connection: Connection, home: str) -> tuple[Rollout, datetime | Non
     )
     rows = connection.execute(select(*(table.c[name] for name in columns))).all()
     return rollout_of([tuple(row) for row in rows]), rows[0][-1]
-
-
-def _everybody_left(rollout: Rollout) -> Scope:
-    return census.Scope(before=rollout, after=replace(rollout, phase=Phase.CUTOVER, exceptions=()))
 
 
 def _late_iats(

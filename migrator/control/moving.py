@@ -117,12 +117,14 @@ def gather_for(
     expected: int | None = None,
     before: Rollout | None = None,
     after: Rollout | None = None,
+    patient: bool = True,
 ) -> Evidence:
     """The evidence for entering a phase: a cutover is judged by those it concerns.
 
     Args:
         before: where everybody stands; None counts those too who are cut over already.
         after: where everybody would stand; a cutover of all unless given.
+        patient: as `evidence.gather` has it.
     """
     retiring = entering is Phase.RETIRED
     scope = Scope()
@@ -134,6 +136,7 @@ def gather_for(
         scope=scope,
         quiet=settings.gates.retire_quiet if retiring else settings.gates.legacy_quiet,
         expected=expected,
+        patient=patient,
     )
 
 
@@ -173,7 +176,7 @@ def settle(
         return None
     seen = flip.await_nodes(settings, rollout, wait=wait, who=who, tell=tell)
     if seen.is_in_effect and rollout.phase in {Phase.DRAIN, Phase.CUTOVER}:
-        sunset.keep(evidence.gather(settings))
+        sunset.keep(evidence.gather(settings, patient=False))
     return seen
 
 

@@ -26,7 +26,7 @@ _TOLD = frozenset({Phase.DRAIN, Phase.CUTOVER})
 def due(found: Evidence) -> datetime | None:
     """When the end is, for all who are not cut over yet; None: it cannot be told exactly."""
     horizon = drain.horizon(
-        found.horizon.stop, found.fleet, found.settings.issuers, found.would_be_hit
+        found.horizon.stop, found.fleet, found.settings.issuers, found.last_left_ends_at
     )
     if horizon.bound != "exact" or horizon.at is None:
         return None
