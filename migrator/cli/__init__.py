@@ -53,7 +53,14 @@ COMMANDS: Mapping[str, Entry] = {
             ("cutover", "moves:cutover", "Stop accepting legacy tokens. Reversible."),
             ("rollback", "moves:rollback", "Go one phase back. Never asks, never gated."),
             ("retire", "moves:retire", "Take the legacy tables away. Irreversible."),
-            ("backfill", "backfill:command", "Make sessions of a ledger of legacy tokens."),
+            ("brownout", "brownout:command", "Refuse some JWTs for a while, as all will be."),
+            ("hold", "hold:command", "Keep moves forward back, with a reason and an end."),
+            ("override", "override:command", "Let a gate pass on your name, until a time."),
+            (
+                "backfill",
+                "backfill_sources:command",
+                "Make sessions of a ledger of legacy tokens.",
+            ),
         ),
         "Sessions": (
             ("sessions", "sessions:command", "List, show, revoke, regenerate, expire sessions."),

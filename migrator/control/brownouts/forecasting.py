@@ -1,0 +1,88 @@
+"""Whom a window would meet: those seen in a window as long as it, and at most all who are open."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from migrator.control import evidence
+from migrator.control.census import Census, Scope
+from migrator.core.brownouts import length
+from migrator.core.phases import Exemption, Phase
+
+if TYPE_CHECKING:
+    from migrator.control.brownouts.teaching import Lesson
+    from migrator.core.brownouts import Brownout
+    from migrator.core.phases import Rollout
+    from migrator.settings import Settings
+
+
+def of(settings: Settings, rollout: Rollout, window: Brownout, lesson: Lesson) -> dict[str, Any]:
+    """The forecast that is kept with a brownout, and shown before it is confirmed.
+
+    `subjects` are those who would be refused if the window were like the same length until now;
+    `at_most` all whose legacy tokens are open. What brownouts taught says how they come back.
+
+    Raises:
+        Stopped: UNFIT; UNREACHABLE.
+    """
+    found = evidence.gather(settings, scope=_scope(rollout, window), quiet=length(window))
+    nobody = Census(subjects=0, groups=())
+    return told(found.seen or nobody, found.open or nobody, lesson, percent=window.percent)
+
+
+def told(seen: Census, opened: Census, lesson: Lesson, *, percent: int) -> dict[str, Any]:
+    """The forecast from what was counted."""
+    most = {(group.issuer, group.client): group.subjects for group in opened.groups}
+    met = {(group.issuer, group.client): group.subjects for group in seen.groups}
+    clients = [
+        _client(
+            issuer,
+            client,
+            subjects=_share(met.get((issuer, client), 0), percent),
+            at_most=_share(most.get((issuer, client), 0), percent),
+            lesson=lesson,
+        )
+        for issuer, client in {**met, **most}
+    ]
+    known = [one for one in clients if one["silent"] is not None]
+    is_known = bool(clients) and len(known) == len(clients)
+    return {
+        "subjects": _share(seen.subjects, percent),
+        "at_most": _share(opened.subjects, percent),
+        **{
+            name: sum(one[name] for one in known) if is_known else None
+            for name in ("silent", "sign_in", "breaks")
+        },
+        "calibrated_by": list(lesson.brownouts),
+        "clients": sorted(clients, key=lambda one: (-one["subjects"], one["client"] or "~")),
+    }
+
+
+def _client(
+    issuer: str, client: str, *, subjects: int, at_most: int, lesson: Lesson
+) -> dict[str, Any]:
+    shares = lesson.about(issuer, client)
+    silent, sign_in, breaks = (None, None, None) if shares is None else shares.of(subjects)
+    return {
+        "client": client or None,
+        "issuer": issuer,
+        "subjects": subjects,
+        "at_most": at_most,
+        "silent": silent,
+        "sign_in": sign_in,
+        "breaks": breaks,
+    }
+
+
+def _share(subjects: int, percent: int) -> int:
+    return round(subjects * percent / 100)
+
+
+def _scope(rollout: Rollout, window: Brownout) -> Scope:
+    if window.by is None:
+        after = replace(rollout, phase=Phase.CUTOVER, exceptions=())
+    else:
+        cut = Exemption(by=window.by, value=window.value, phase=Phase.CUTOVER)
+        after = replace(rollout, exceptions=(cut, *rollout.exceptions))
+    return Scope(before=rollout, after=after)
