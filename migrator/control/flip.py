@@ -16,21 +16,25 @@ import psycopg
 from sqlalchemy import func, insert, literal, null, select, text, update
 from sqlalchemy.exc import DBAPIError
 
-from migrator.control import blockers, journal, nodes, revisions
+from migrator.control import blockers, decisions, journal, nodes, revisions, soaking
 from migrator.control.evidence import standing
+from migrator.control.words import at
 from migrator.core.errors import Exit, Problem, Stopped
 from migrator.core.phases import ORDER, Phase
 from migrator.stores import tables as page
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from datetime import datetime
 
-    from sqlalchemy import Connection
+    from sqlalchemy import Connection, Table
 
+    from migrator.control.decisions import Hold, Override
     from migrator.control.nodes import Fleet
     from migrator.control.rollout import Target
+    from migrator.control.soaking import Asked
     from migrator.core.phases import Rollout
+    from migrator.core.soaks import Soak
     from migrator.settings import Settings
 
 _LOCK_TIMEOUT = "2s"
@@ -41,12 +45,23 @@ _SCHEDULED = "sunset_at"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """Who moves what, and why: what the journal keeps."""
+    """Who moves what, and why: what the journal keeps.
+
+    Args:
+        soak: how long, and by what, the move is taken back by itself.
+        plan: the saved plan that it executes; used up in the same transaction.
+        overrides: whose name stands for gates that did not pass.
+        drill: what a drill keeps of itself.
+    """
 
     who: str
     why: str | None
     command: str
     sunset_at: datetime | None = None
+    soak: Asked | None = None
+    plan: str | None = None
+    overrides: tuple[Override, ...] = ()
+    drill: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +93,8 @@ def commit(settings: Settings, rollout: Rollout, target: Target, order: Order) -
     """Make the move, if `rollout` is still what stands; return what stands now.
 
     Raises:
-        Stopped: CONFLICT, naming the other; UNREACHABLE.
+        Stopped: CONFLICT, naming the other; GATE_FAILED, somebody holds moves up since the gates
+            were judged; EVIDENCE_STALE, the plan was used meanwhile; UNREACHABLE.
     """
     home = settings.database.schema
     with revisions.connected(settings.database.url.get_secret_value()) as connection:
@@ -94,8 +110,8 @@ def commit(settings: Settings, rollout: Rollout, target: Target, order: Order) -
                 raise
         if not moved:
             connection.rollback()
-            last = journal.read(connection, page.in_schema(home), home, limit=1, moves_only=True)
-            raise Stopped(_overtaken(rollout, last), Exit.CONFLICT)
+            other = journal.overtook(connection, page.in_schema(home), home, rollout.epoch)
+            raise Stopped(_overtaken(rollout, other), Exit.CONFLICT)
         connection.commit()
         after, _ = standing(connection, home)
         connection.rollback()
@@ -117,6 +133,7 @@ def _compare_and_set(
     exceptions = [
         {"by": one.by, "value": one.value, "phase": one.phase.value} for one in target.exceptions
     ]
+    soak = soaking.begun(connection, home, rollout, after, order.soak)
     changed = connection.execute(
         update(row)
         .where(row.c.epoch == rollout.epoch)
@@ -133,10 +150,16 @@ def _compare_and_set(
                 if target.phase is Phase.RETIRED
                 else row.c.legacy_removed_at
             ),
+            soak=null() if soak is None else soak.as_json(),
         )
     )
     if changed.rowcount != 1:
         return False
+    # Both are asked again under the row's lock: an operator may have thought for an hour.
+    if target.gated:
+        _nobody_holds(connection, home)
+    if order.plan is not None:
+        _use(connection, tables[f"{home}.plans"], order.plan, order.who)
     connection.execute(
         insert(log).values(
             at=func.clock_timestamp(),
@@ -148,17 +171,45 @@ def _compare_and_set(
             from_percent=rollout.percent,
             to_percent=target.percent,
             epoch=after.epoch,
-            detail=_detail(exceptions, rollout, order),
+            detail=_detail(exceptions, rollout, order, soak),
         )
     )
     connection.execute(insert(feed).values(kind="legacy", key=f"epoch:{after.epoch}"))
     return True
 
 
-def _detail(exceptions: list[Any], rollout: Rollout, order: Order) -> dict[str, Any]:
-    moved = {"exceptions": exceptions} if exceptions or rollout.exceptions else {}
-    scheduled = {} if order.sunset_at is None else {_SCHEDULED: order.sunset_at.isoformat()}
-    return moved | scheduled
+def _detail(
+    exceptions: list[Any], rollout: Rollout, order: Order, soak: Soak | None
+) -> dict[str, Any]:
+    kept = {
+        "exceptions": exceptions if exceptions or rollout.exceptions else None,
+        _SCHEDULED: None if order.sunset_at is None else order.sunset_at.isoformat(),
+        "plan": order.plan,
+        "overrides": [
+            {"id": one.id, "gate": one.gate, "who": one.who, "reason": one.reason}
+            for one in order.overrides
+        ]
+        or None,
+        "soak": None if soak is None else soak.as_json(),
+        "drill": None if order.drill is None else dict(order.drill),
+    }
+    return {name: value for name, value in kept.items() if value is not None}
+
+
+def _nobody_holds(connection: Connection, home: str) -> None:
+    now = connection.execute(select(func.clock_timestamp())).scalar_one()
+    for one in decisions.holds_ahead(connection, home, now):
+        if one.state(now) == "in force":
+            connection.rollback()
+            raise Stopped(_held_up(one), Exit.GATE_FAILED)
+
+
+def _use(connection: Connection, plans: Table, plan: str, who: str) -> None:
+    unused = (plans.c.id == plan) & plans.c.used_at.is_(None)
+    used = update(plans).where(unused).values(used_at=func.clock_timestamp(), used_by=who)
+    if connection.execute(used).rowcount != 1:
+        connection.rollback()
+        raise Stopped(_used(plan), Exit.EVIDENCE_STALE)
 
 
 def _drain_since(row: Any, rollout: Rollout, target: Target) -> Any:
@@ -266,18 +317,34 @@ def _note(
     connection.commit()
 
 
-def _overtaken(rollout: Rollout, last: tuple[journal.Row, ...]) -> Problem:
-    other = (
-        f"{last[0].who} ran `{last[0].command}` ({last[0].from_phase} → {last[0].to_phase}, "
-        f"epoch {last[0].epoch})"
-        if last
-        else "somebody"
-    )
+def _overtaken(rollout: Rollout, other: journal.Row | None) -> Problem:
+    named = "somebody"
+    if other is not None:
+        path = f"{other.from_phase or other.to_phase} → {other.to_phase}"
+        named = f"{other.who} ran `{other.command}` ({path}, epoch {other.epoch})"
     return Problem(
         id="move.overtaken",
-        what=f"the rollout moved while this was decided: {other}",
+        what=f"the rollout moved while this was decided: {named}",
         why=f"this was judged under epoch {rollout.epoch}; a move never overwrites another",
         do="migrator status, then decide again",
+    )
+
+
+def _held_up(one: Hold) -> Problem:
+    return Problem(
+        id="hold.in_force",
+        what=f"{one.who} holds it until {at(one.until)}: {one.reason}",
+        why="nothing goes forward while a hold is in force; nothing was changed",
+        do=f"migrator hold release {one.id}",
+    )
+
+
+def _used(plan: str) -> Problem:
+    return Problem(
+        id="plan.used",
+        what=f"plan {plan} was used while this was decided",
+        why="a plan is good for one move",
+        do="migrator log, then plan again",
     )
 
 

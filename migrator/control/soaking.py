@@ -11,15 +11,19 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import func, select
 
+from migrator.control import rollout as moves
 from migrator.control.words import span
 from migrator.core.brownouts import LEAST_BASELINE_MINUTES
-from migrator.core.soaks import Soak
+from migrator.core.phases import ORDER, Phase
+from migrator.core.soaks import Back, Soak
 from migrator.stores import tables as page
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from sqlalchemy import Connection
+
+    from migrator.core.phases import Rollout
 
 _MINUTE = timedelta(minutes=1)
 _DAY = timedelta(hours=24)
@@ -63,3 +67,39 @@ def baseline(connection: Connection, home: str, now: datetime) -> Baseline:
         why = f"sign-ins were counted for {span(watched)} only: nothing to compare with"
         return Baseline(per_min=None, why=why)
     return Baseline(per_min=round(float(sign_ins) / (watched / _MINUTE), 3))
+
+
+def way_back(before: Rollout, after: Rollout) -> Back:
+    """What would stand again: what `migrator rollback` sets, where the move entered a phase.
+
+    A move within a phase (a segment cut over, an exception dropped) leads back to before it: a
+    whole phase back would take away more than the move gave.
+    """
+    if after.phase is before.phase:
+        return Back.to(before)
+    target = moves.back(after)
+    kept = ORDER.index(target.phase) >= ORDER.index(Phase.DRAIN)
+    return Back(
+        phase=target.phase,
+        percent=target.percent,
+        exceptions=target.exceptions,
+        drain_since=before.drain_since if kept else None,
+        sunset_at=before.sunset_at if kept else None,
+    )
+
+
+def begun(
+    connection: Connection, home: str, before: Rollout, after: Rollout, asked: Asked | None
+) -> Soak | None:
+    """The soak to write with a move, None where none was asked for."""
+    if asked is None:
+        return None
+    now: datetime = connection.execute(select(func.clock_timestamp())).scalar_one()
+    return Soak(
+        since=now,
+        until=now + asked.lasting,
+        sign_ins=asked.sign_ins,
+        baseline_per_min=baseline(connection, home, now).per_min,
+        epoch=after.epoch,
+        back=way_back(before, after),
+    )
