@@ -13,6 +13,7 @@ from typing import Final, Protocol
 
 from migrator import wiring
 from migrator.core import errors
+from migrator.core.comparing import Shadow
 from migrator.core.errors import Unavailable
 from migrator.core.presented import Outcome, Presented
 from migrator.core.verdicts import Admitted, Passed, Principal, Refused
@@ -21,6 +22,7 @@ from shims.answers import Answer, Answers, Asked, adds_nothing, navigates
 from shims.asgi_bridging import Disconnected, Over, read_body, replaying
 from shims.bodies import may_present
 from shims.bridging import Asking, Bridge
+from shims.comparing import Compares, pairing_of, pairing_of_hit
 from shims.credentials import (
     Places,
     clean,
@@ -46,7 +48,7 @@ _STARTS: Final = {
 _ENDS: Final = {"lifespan.shutdown.complete", "lifespan.shutdown.failed"}
 
 
-class AsyncAsks(Protocol):
+class AsyncAsks(Compares, Protocol):
     """What the middleware needs of a gate (`migrator.core.gate.AsyncGate`)."""
 
     def peek(self, presented: Presented) -> Outcome | None:
@@ -190,6 +192,8 @@ class DualAcceptMiddleware:
         only = lone(places, headers, query) if self._over is None else None
         remembered = None if only is None else gate.peek_header(*only)
         if remembered is not None and remembered.hand_out is None and remembered.notice is None:
+            if remembered.shadow is not None:  # in `observe` alone
+                app = self._heard(app, scope, remembered.shadow)
             await app(_scoped(scope, remembered.principal), receive, send)
             return
 
@@ -246,7 +250,20 @@ class DualAcceptMiddleware:
         if not adds_nothing(outcome):
             self._hide(inner, outcome)
             send = self._amending(scope, presented, outcome, send)
+        pairing = pairing_of(gate, places, outcome, presented, method=method)
+        if pairing is not None and kind == "http":
+            app = pairing.asgi(app)
         await self._onward(app, inner, receive, send, body, presented, outcome)
+
+    def _heard(self, app: App, scope: Scope, shadow: Shadow) -> App:
+        """The app, with its answer compared."""
+        pairing = None
+        if scope["type"] == "http":
+            path, mount = scope["path"], scope.get("root_path", "")
+            pairing = pairing_of_hit(
+                *(self._gate, self._places, shadow), method=scope["method"], path=path, mount=mount
+            )
+        return app if pairing is None else pairing.asgi(app)
 
     async def _onward(
         self,

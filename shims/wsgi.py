@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from migrator import wiring
 from migrator.core import errors
+from migrator.core.comparing import Shadow
 from migrator.core.errors import Unavailable
 from migrator.core.presented import Outcome, Presented
 from migrator.core.verdicts import Admitted, Refused
 from migrator.settings import Settings
 from shims.answers import Answer, Answers, adds_nothing
 from shims.bridging import Bridge
+from shims.comparing import Compares, pairing_of, pairing_of_hit
 from shims.credentials import Places, route_of
 from shims.environ import IDENTITY_KEYS, EnvironReader, native, raw, text
 from shims.environ_bridging import take
@@ -35,7 +37,7 @@ PRINCIPAL: Final = "migrator.principal"
 _SAID: Final = IDENTITY_KEYS | {"REMOTE_USER"}
 
 
-class Asks(Protocol):
+class Asks(Compares, Protocol):
     """What the middleware needs of a gate (`migrator.core.gate.Gate`)."""
 
     def peek(self, presented: Presented) -> Outcome | None:
@@ -100,14 +102,15 @@ class DualAcceptMiddleware:
         gate = self._gate
         gate.wake()
         only = self._reader.lone(environ) if self._over is None else None
-        remembered = None if only is None else gate.peek_header(*only)
-        if remembered is not None and remembered.hand_out is None and remembered.notice is None:
-            environ[PRINCIPAL] = remembered.principal
-            environ["REMOTE_USER"] = remembered.principal.subject
+        hit = None if only is None else gate.peek_header(*only)
+        if hit is not None and hit.hand_out is None and hit.notice is None:
+            environ[PRINCIPAL] = hit.principal
+            environ["REMOTE_USER"] = hit.principal.subject
+            if hit.shadow is not None:  # in `observe` alone
+                return self._compared(environ, start_response, hit.shadow)
             return self.app(environ, start_response)
 
-        mount = environ.get("SCRIPT_NAME", "")
-        path, mount = text(mount + environ.get("PATH_INFO", "")), text(mount)
+        path, mount = _where(environ)
         try:
             body = take(environ) if self._reader.reads_body(environ) else b""
         except errors.Refused as refused:
@@ -117,7 +120,7 @@ class DualAcceptMiddleware:
             environ[PRINCIPAL] = None
             return self._onward(environ, start_response, path, mount, body)
 
-        outcome = gate.peek(presented) if remembered is None else Outcome(remembered, "header")
+        outcome = gate.peek(presented) if hit is None else Outcome(hit, "header")
         if outcome is None:
             try:
                 outcome = gate.admit(presented)
@@ -144,6 +147,18 @@ class DualAcceptMiddleware:
             self._reader.hide(environ, outcome)
         return self._onward(environ, start_response, path, mount, body, presented, outcome)
 
+    def _compared(
+        self, environ: WSGIEnvironment, start_response: StartResponse, shadow: Shadow
+    ) -> Iterable[bytes]:
+        """The app's answer to one remembered header, compared."""
+        path, mount = _where(environ)
+        method = environ["REQUEST_METHOD"]
+        pairing = pairing_of_hit(
+            self._gate, self._reader.places, shadow, method=method, path=path, mount=mount
+        )
+        app = self.app if pairing is None else pairing.wsgi(self.app)
+        return app(environ, start_response)
+
     def _onward(
         self,
         environ: WSGIEnvironment,
@@ -155,10 +170,17 @@ class DualAcceptMiddleware:
         outcome: Outcome | None = None,
     ) -> Iterable[bytes]:
         """To the app, over the bridge where there is one."""
+        app = self.app
+        if presented is not None and outcome is not None:
+            pairing = pairing_of(
+                *(self._gate, self._reader.places, outcome, presented),
+                method=environ["REQUEST_METHOD"],
+            )
+            app = app if pairing is None else pairing.wsgi(app)
         if self._over is None:
-            return self.app(environ, start_response)
+            return app(environ, start_response)
         return self._over.take(
-            self.app,
+            app,
             environ,
             start_response,
             presented=presented,
@@ -189,6 +211,12 @@ class DualAcceptMiddleware:
             return start_response(status, native(amended), exc_info)
 
         return amending
+
+
+def _where(environ: WSGIEnvironment) -> tuple[str, str]:
+    """The path of a request, and how much of it leads to the app."""
+    mount = environ.get("SCRIPT_NAME", "")
+    return text(mount + environ.get("PATH_INFO", "")), text(mount)
 
 
 def _answer(

@@ -26,6 +26,7 @@ from migrator.core.verdicts import Admitted, Reason, Refused
 from migrator.settings import Refusal, Settings
 from shims.answers import Answers, adds_nothing
 from shims.bridging import Bridge
+from shims.comparing import pairing_of, pairing_of_hit
 from shims.credentials import Places, clean, clear, route_of
 from shims.django.configuration import Configuration, configuration
 from shims.django.crossing import Over, body_of, mount_of, recompute, set_scope
@@ -137,12 +138,14 @@ class DualAcceptMiddleware:
         response: HttpResponseBase
         if self._over is None:
             response = self.get_response(request)
+            self._compare(request, response, presented, outcome)
             return response
         body = self._body(request)
         crossing = self._over.crossing(request, presented, outcome, body)
         try:
             run(self._over.enter(crossing, request))
             response = self.get_response(request)
+            self._compare(request, response, presented, outcome)
             run(self._over.leave(crossing, response))
         except (Unavailable, RefusedError) as error:
             return self._fail(error, request)
@@ -155,16 +158,41 @@ class DualAcceptMiddleware:
         response: HttpResponseBase
         if self._over is None:
             response = await self.get_response(request)
+            self._compare(request, response, presented, outcome)
             return response
         body = self._body(request)
         crossing = self._over.crossing(request, presented, outcome, body)
         try:
             await self._over.enter(crossing, request)
             response = await self.get_response(request)
+            self._compare(request, response, presented, outcome)
             await self._over.leave(crossing, response)
         except (Unavailable, RefusedError) as error:
             return self._fail(error, request)
         return response
+
+    def _compare(
+        self,
+        request: HttpRequest,
+        response: HttpResponseBase,
+        presented: Presented | None,
+        outcome: Outcome | None,
+    ) -> None:
+        """Have the views' answer held against the shim's verdict, in `observe`."""
+        verdict = None if outcome is None else outcome.verdict
+        shadow = None if verdict is None or isinstance(verdict, Refused) else verdict.shadow
+        if outcome is None or shadow is None:
+            return
+        method = request.method or ""
+        if presented is None:
+            path, mount = request.path, mount_of(request)
+            pairing = pairing_of_hit(
+                *(self._gate, self._places, shadow), method=method, path=path, mount=mount
+            )
+        else:
+            pairing = pairing_of(self._gate, self._places, outcome, presented, method=method)
+        if pairing is not None:
+            pairing.take(response.status_code, response.get("Location"))
 
     def _begin(self, request: HttpRequest) -> tuple[Presented | None, Outcome | None]:
         """What is presented, and the answer where it is remembered; neither: nothing is."""

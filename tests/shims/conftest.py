@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from migrator.core.comparing import Shadow
 from migrator.core.errors import Unavailable
 from migrator.core.presented import Outcome, Presented
 from migrator.core.verdicts import Admitted, Passed, Principal
@@ -53,6 +54,7 @@ class ScriptedGate:
     is_down: bool = False
     asked: list[Presented] = field(default_factory=list)
     counted: list[tuple[str, int]] = field(default_factory=list)
+    compared_to: list[tuple[str, Shadow, int]] = field(default_factory=list)
     closed: int = 0
     woken: int = 0
 
@@ -81,6 +83,9 @@ class ScriptedGate:
         verdict = outcome.verdict
         if isinstance(verdict, Passed) and verdict.reason is not None:
             self.counted.append((path, answered))
+
+    def compared(self, path: str, shadow: Shadow, answered: int) -> None:
+        self.compared_to.append((path, shadow, answered))
 
     def close(self) -> None:
         self.closed += 1
