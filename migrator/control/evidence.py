@@ -24,6 +24,7 @@ from migrator.control import (
     revisions,
     schema,
     soaking,
+    trend,
 )
 from migrator.control.ledgers import standing as standing_of_ledgers
 from migrator.control.ledgers import unwired
@@ -77,6 +78,7 @@ class Evidence:
         open: whose legacy tokens are open, within the scope asked for.
         would_be_hit: the same for a cutover of everybody who is not cut over yet. Either is None,
             too, where there are too many to count in passing and nobody did yet.
+        hours: what was counted in each full hour of the last week.
         last_left_ends_at: when the last open legacy token of those ends, exactly.
         seen: who was seen with a legacy token in the window asked for.
         watching_since: since when anything was there to see them.
@@ -85,6 +87,7 @@ class Evidence:
         holds: in force or planned, in the order they begin; overrides: in force.
         drilled_at: when the way back was last gone to its end and forward again.
         soak: what would take the last move back by itself, while it lasts.
+        propagated: how long the last move took to be in effect.
         last_session_end: when the last living session ends; None with `has_endless` unset: there
             is none.
     """
@@ -113,9 +116,11 @@ class Evidence:
     overrides: tuple[Override, ...] = ()
     drilled_at: datetime | None = None
     soak: Soak | None = None
+    propagated: timedelta | None = None
     last_session_end: datetime | None = None
     has_endless: bool = False
     last_left_ends_at: datetime | None = None
+    hours: tuple[trend.Point, ...] = ()
 
     def settings_name(self, issuer: str) -> str:
         """What the settings call the issuer with that id."""
@@ -214,6 +219,7 @@ def _gather(
         "overrides": decisions.overrides_in_force(connection, home, now),
         "drilled_at": journal.drilled_at(connection, tables, home),
         "soak": soaking.read(connection, home, now),
+        "propagated": journal.propagated(connection, tables, home),
     }
     last_end, has_endless = _last_session(connection, tables, home, now)
     common |= {"last_session_end": last_end, "has_endless": has_endless}
@@ -250,6 +256,7 @@ def _gather(
             now=now,
             back=max(_USAGE_BACK, quiet, settings.gates.foreign_quiet),
         ),
+        hours=trend.read(connection, home, now=now),
         late_iats=_late_iats(connection, tables, settings, stop.at),
         watching_since=_watching_since(connection, home, fleet),
         jobs=_jobs(connection, tables, home),

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from migrator.control import evidence, flip, gates, moving, sunset
-from migrator.control.drain import last_issued_at
-from migrator.control.gates import traffic
-from migrator.control.status import standing
+from migrator.control import counts, evidence, flip, gates, moving, sunset
+from migrator.control.status import flow, standing
 from migrator.control.status.warnings import warnings_of
 from migrator.core.errors import Exit, Stopped
 from migrator.core.phases import RULES, Phase, back_of, next_of
@@ -27,7 +25,6 @@ if TYPE_CHECKING:
     from migrator.settings import Settings
 
 SCHEMA = "migrator.status/1"
-_DAY_S = 86_400
 
 _UNREAD = (
     "phase",
@@ -52,34 +49,43 @@ _UNREAD = (
 
 
 def report(
-    settings: Settings, *, now: datetime, detail: bool = False, dry_run: bool = False
+    settings: Settings,
+    *,
+    now: datetime,
+    detail: bool = False,
+    patient: bool = False,
+    dry_run: bool = False,
 ) -> dict[str, Any]:
     """The whole of it; with `exit_code` UNFIT or UNREACHABLE, all that could not be read is None.
 
     Args:
         now: this machine's clock, for when no other can be asked.
         detail: with the census.
-        dry_run: leave the announced end as it is; else it is brought into step.
+        patient: count people anew, however many they are; `detail` does.
+        dry_run: leave the announced end as it is, and no count behind; else it is brought into
+            step.
     """
     head = {"environment": settings.environment, "app": settings.app}
     try:
-        found = _gather(settings)
+        found = _gather(settings, patient=patient or detail)
     except Stopped as stopped:
         if stopped.exit_code not in {Exit.UNFIT, Exit.UNREACHABLE}:
             raise
         return head | _unread(stopped, now)
     if not dry_run:
         sunset.keep(found)
+        counts.keep(found)
     body = head | _read(found)
     return body | {"census": _census(found)} if detail else body
 
 
-def _gather(settings: Settings) -> Evidence:
+def _gather(settings: Settings, *, patient: bool) -> Evidence:
     """The evidence for the next move."""
     evidence.fit(settings)
     rollout, _ = flip.read(settings)
     following = next_of(rollout.phase)
-    return moving.gather_for(settings, following or rollout.phase, before=rollout)
+    entering = following or rollout.phase
+    return moving.gather_for(settings, entering, before=rollout, patient=patient)
 
 
 def _unread(stopped: Stopped, now: datetime) -> dict[str, Any]:
@@ -106,13 +112,13 @@ def _read(found: Evidence) -> dict[str, Any]:
         ],
         "knobs": _knobs(found),
         "nodes": _nodes(found, unknown),
-        "traffic": _traffic(found, unknown),
-        "drain": _drain(found, unknown),
+        "traffic": flow.traffic(found, unknown),
+        "drain": flow.drain(found, unknown),
         "backfill": _backfill(found),
         "compare": None,
         "ready": _ready(following, judged),
         "gates": [gate_json(gate, following) for gate in judged if following],
-        "if_cut_over": _if_cut_over(found),
+        "if_cut_over": _if_cut_over(found, unknown),
         "rollback": _rollback(found),
         "removal_horizon": _removal(found, unknown),
         "waiting_on": _waiting_on(found),
@@ -181,65 +187,6 @@ def _nodes(found: Evidence, unknown: dict[str, str]) -> dict[str, Any]:
     }
 
 
-def _traffic(found: Evidence, unknown: dict[str, str]) -> dict[str, Any]:
-    hour = found.now.replace(minute=0, second=0, microsecond=0)
-    window_s = int((found.now - hour).total_seconds()) + _DAY_S - 3600
-    if found.watching_since is not None:
-        window_s = min(window_s, max(int((found.now - found.watching_since).total_seconds()), 1))
-    empty = dict.fromkeys(("session", "legacy", "foreign", "legacy_percent", "slope_per_day"))
-    if not found.usage:
-        why = "counting ended with `retire`" if found.is_contracted else "nothing was counted yet"
-        unknown |= {f"traffic.{name}": why for name in empty}
-        return {"window_s": window_s, **empty, "as_of": None}
-    session, legacy, foreign = (
-        sum(line.day for line in found.usage if kind(line.outcome) == name)
-        for name in ("session", "legacy", "foreign")
-    )
-    before = {
-        name: sum(line.day_before for line in found.usage if kind(line.outcome) == name)
-        for name in ("session", "legacy")
-    }
-    percent = _percent(legacy, session + legacy)
-    percent_before = _percent(before["legacy"], before["legacy"] + before["session"])
-    slope = None if percent is None or percent_before is None else percent - percent_before
-    if percent is None:
-        unknown["traffic.legacy_percent"] = "no login of either kind was seen"
-    if slope is None:
-        unknown["traffic.slope_per_day"] = "there is no day before to compare with"
-    return {
-        "window_s": window_s,
-        "session": session,
-        "legacy": legacy,
-        "foreign": foreign,
-        "legacy_percent": percent,
-        "slope_per_day": None if slope is None else round(slope, 3),
-        "as_of": max((line.last_at for line in found.usage if line.last_at), default=None),
-    }
-
-
-def kind(outcome: str) -> str | None:
-    """Which of the three kinds of traffic an outcome counts as, if any."""
-    if outcome == "session":
-        return "session"
-    if outcome in traffic.ADMITTED:
-        return "legacy"
-    return "foreign" if outcome.startswith("foreign:") else None
-
-
-def _percent(part: int, whole: int) -> float | None:
-    return round(100 * part / whole, 3) if whole else None
-
-
-def _drain(found: Evidence, unknown: dict[str, str]) -> dict[str, Any]:
-    at = found.horizon
-    if at.at is None:
-        unknown["drain.horizon"] = at.why or "it cannot be told"
-    issued = last_issued_at(found.fleet)
-    if issued is None:
-        unknown["drain.last_issued_at"] = "no node says that it issued one"
-    return {"horizon": at.at, "bound": at.bound, "why": at.why, "last_issued_at": issued}
-
-
 def _backfill(found: Evidence) -> list[dict[str, Any]]:
     return [
         {
@@ -287,8 +234,14 @@ def _override(one: Override) -> dict[str, Any]:
     return {"id": one.id, "who": one.who, "until": one.until, "reason": one.reason}
 
 
-def _if_cut_over(found: Evidence) -> dict[str, Any]:
-    return {"subjects": 0, "clients": []} | hit(found.would_be_hit)
+def _if_cut_over(found: Evidence, unknown: dict[str, str]) -> dict[str, Any]:
+    """The people a cutover of everybody would hit; `as_of` is when they were counted."""
+    census = found.would_be_hit
+    if census is None and not found.is_contracted:
+        unknown["if_cut_over.subjects"] = counts.UNCOUNTED
+        return {"subjects": None, "clients": [], "as_of": None}
+    as_of = found.now if census is None else census.as_of
+    return {"subjects": 0, "clients": []} | hit(census) | {"as_of": as_of}
 
 
 def hit(census: Census | None) -> dict[str, Any]:
