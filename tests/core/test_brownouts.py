@@ -1,0 +1,147 @@
+"""Whom a brownout covers, what it turns into what, and what is too much."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from migrator.core.brownouts import (
+    LEAST_SIGN_INS,
+    Brownout,
+    Limits,
+    Measure,
+    breach,
+    overlap,
+)
+from migrator.core.phases import Exemption, Phase, Rollout
+
+AT = datetime(2026, 11, 23, 9, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+WINDOW = Brownout(id=1, starts_at=AT, ends_at=AT + 15 * MINUTE)
+DRAIN = Rollout(phase=Phase.DRAIN, epoch=4, percent=100, since=AT, brownouts=(WINDOW,))
+ANYBODY: dict[str, Any] = {"issuer": "a1", "client": "ios/7", "bucket": 7}
+
+
+@pytest.mark.parametrize(
+    ("after", "phase"),
+    [
+        (-1 * MINUTE, Phase.DRAIN),
+        (timedelta(), Phase.CUTOVER),
+        (14 * MINUTE, Phase.CUTOVER),
+        (15 * MINUTE, Phase.DRAIN),
+    ],
+    ids=["before", "begun", "under-way", "over"],
+)
+def test_it_turns_drain_into_cutover_while_it_is_open(after: timedelta, phase: Phase) -> None:
+    assert DRAIN.at(AT + after).phase_for(**ANYBODY) is phase
+
+
+@pytest.mark.parametrize("phase", [one for one in Phase if one is not Phase.DRAIN])
+def test_it_changes_nothing_in_any_other_phase(phase: Phase) -> None:
+    """So a rollback to swap ends it at once, and nothing it does outlives the cutover."""
+    rollout = replace(DRAIN, phase=phase).at(AT)
+    assert rollout.open == (WINDOW,)
+    assert rollout.phase_for(**ANYBODY) is phase
+    assert rollout.brownout_of(**ANYBODY) is None
+
+
+def test_it_changes_nothing_for_who_stands_elsewhere_by_an_exception() -> None:
+    exempt = Exemption("client", "ios", Phase.SWAP)
+    rollout = replace(DRAIN, exceptions=(exempt,)).at(AT)
+    assert rollout.phase_for(**ANYBODY) is Phase.SWAP
+    assert rollout.phase_for(issuer="a1", client="web", bucket=7) is Phase.CUTOVER
+    left = replace(
+        DRAIN, phase=Phase.CUTOVER, exceptions=(Exemption("issuer", "a1", Phase.DRAIN),)
+    )
+    assert left.at(AT).phase_for(**ANYBODY) is Phase.CUTOVER
+    assert left.at(AT - MINUTE).phase_for(**ANYBODY) is Phase.DRAIN
+
+
+def test_it_takes_no_old_cookie_away() -> None:
+    """The end of a window gives nothing back that a browser was told to forget."""
+    assert not DRAIN.at(AT).is_over_for(client="ios/7", bucket=7)
+
+
+@given(st.integers(1, 10_000), st.integers(1, 100))
+def test_its_share_is_of_the_size_asked_for_and_the_same_all_the_while(
+    number: int, percent: int
+) -> None:
+    window = replace(WINDOW, id=number, percent=percent)
+    hit = [bucket for bucket in range(100) if window.includes(bucket)]
+    assert len(hit) == percent
+    assert hit == [bucket for bucket in range(100) if window.includes(bucket)]
+
+
+def test_brownouts_one_after_another_meet_different_people() -> None:
+    met = [
+        {bucket for bucket in range(100) if replace(WINDOW, id=n, percent=10).includes(bucket)}
+        for n in range(1, 9)
+    ]
+    assert not met[0] & met[1]
+    assert len(set().union(*met)) >= 70
+
+
+def test_what_could_not_be_verified_is_in_no_share_but_the_whole() -> None:
+    nobody: dict[str, Any] = {"issuer": "a1", "client": None, "bucket": 100}
+    assert replace(DRAIN).at(AT).phase_for(**nobody) is Phase.CUTOVER
+    for number in range(1, 101):
+        part = replace(WINDOW, id=number, percent=99)
+        assert not part.covers(**nobody)
+
+
+@pytest.mark.parametrize(
+    ("by", "value", "hit"),
+    [
+        ("issuer", "a1", True),
+        ("issuer", "a2", False),
+        ("client", "ios", True),
+        ("client", "ios/7", True),
+        ("client", "io", False),
+        ("cohort", "8", True),
+        ("cohort", "7", False),
+    ],
+)
+def test_a_segment_is_as_in_exceptions(by: str, value: str, hit: bool) -> None:
+    window = replace(WINDOW, by=by, value=value)  # type: ignore[arg-type]
+    assert window.covers(**ANYBODY) is hit
+
+
+def test_windows_meet_only_on_the_same_segment() -> None:
+    after = replace(WINDOW, id=2, starts_at=WINDOW.ends_at, ends_at=WINDOW.ends_at + MINUTE)
+    assert not overlap(WINDOW, after)
+    assert overlap(WINDOW, replace(after, starts_at=AT + MINUTE))
+    assert not overlap(WINDOW, replace(WINDOW, by="issuer", value="a1"))
+
+
+MANY = Measure(minutes=2, sign_ins=50, baseline=10, subjects=7)
+
+
+@pytest.mark.parametrize(
+    ("limits", "measure", "is_too_much"),
+    [
+        (Limits(sign_ins=2), MANY, True),
+        (Limits(sign_ins=3), MANY, False),
+        (Limits(), MANY, False),
+        (Limits(subjects=6), MANY, True),
+        (Limits(subjects=7), MANY, False),
+        (Limits(sign_ins=2), replace(MANY, minutes=0.9), False),
+        (Limits(sign_ins=2), replace(MANY, baseline=None), False),
+        (Limits(sign_ins=2), replace(MANY, baseline=0, sign_ins=LEAST_SIGN_INS - 1), False),
+        (Limits(sign_ins=2), replace(MANY, baseline=0, sign_ins=LEAST_SIGN_INS), True),
+        (Limits(subjects=6), replace(MANY, minutes=0), True),
+    ],
+    ids=[
+        *("rate", "under", "unwatched", "subjects", "at-limit"),
+        *("too-young", "unknown-before", "noise", "from-nothing", "subjects-at-once"),
+    ],
+)
+def test_it_ends_itself_beyond_its_limits_and_not_for_noise(
+    limits: Limits, measure: Measure, is_too_much: bool
+) -> None:
+    assert (breach(limits, measure) is not None) == is_too_much
+    assert Limits.of(limits.as_json()) == limits
