@@ -323,9 +323,7 @@ class Pulse:
             self._feed.carry_on(by_token, self._carrying)
         self._used.clear()
         if not self._has_legacy:
-            usage.take_minutes(usage.take_tallies())
-            usage.take_sightings()
-            usage.take_hits()
+            usage.drop()
             self._used_legacy.clear()
             return
         self._feed.legacy_seen(list(self._used_legacy.values()))
@@ -336,6 +334,7 @@ class Pulse:
         hits = usage.take_hits()
         with _or_else(usage.give_back_hits, hits):
             self._feed.hit(hits)
+        self._feed.compare(usage, FOREVER if self._stop.is_set() else self._flushed_tick)
         counted = usage.take_tallies()
         minutes = usage.take_minutes(counted)
         with _or_else(usage.give_back, counted), _or_else(usage.give_back_minutes, minutes):

@@ -25,6 +25,7 @@ from migrator.core.meters import Meters
 from migrator.core.recent import Recent
 from migrator.core.tokens import SECRET_BYTES
 from migrator.core.usage import Usage
+from migrator.core.vitals import Vitals
 from migrator.prepared import issuer_of, minter_of, rolling_of, terms_of, verifier_of
 from migrator.pulse import NoHints, Pulse, Rhythm
 from migrator.settings import Settings, no_swap_key
@@ -175,7 +176,7 @@ class _House:
         self.ledgers = LedgersOfNode(
             settings, self.node, partial(_cache_of, settings, blocks=True)
         )
-        self.pulse = _pulse_of(settings, self.node, self.ledgers) if pulse else None
+        self.pulse = _pulse_of(settings, self.node, self.meters, self.ledgers) if pulse else None
         if self.pulse is not None:
             self.node.wake, self.node.sleep = self.pulse.ensure, self.pulse.stop
 
@@ -260,7 +261,7 @@ def _cache_of(settings: Settings, *, blocks: bool) -> Cache:
     )
 
 
-def _pulse_of(settings: Settings, node: Node, ledgers: LedgersOfNode) -> Pulse:
+def _pulse_of(settings: Settings, node: Node, meters: Meters, ledgers: LedgersOfNode) -> Pulse:
     driver = BlockingDriver(
         settings.database.url.get_secret_value(),
         budget_s=min(_PULSE_BUDGET_S, settings.database.budget_ms / 1000),
@@ -271,7 +272,12 @@ def _pulse_of(settings: Settings, node: Node, ledgers: LedgersOfNode) -> Pulse:
         make_hints = partial(_hints, settings.redis.url.get_secret_value(), _namespace(settings))
     return Pulse(
         node,
-        Feed(driver, settings.database.schema),
+        Feed(
+            driver,
+            settings.database.schema,
+            vitals=Vitals(node, meters).read,
+            learns_within_s=ledgers.learns_within_s,
+        ),
         rhythm=Rhythm(
             poll_s=settings.memory.poll_ms / 1000, trust_s=settings.memory.trust_ms / 1000
         ),

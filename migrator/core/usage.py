@@ -265,6 +265,15 @@ class Usage:
             elif len(self._sightings) < MOST_SUBJECTS:
                 self._sightings[key] = sighting
 
+    def drop(self) -> None:
+        """Let go of what nobody wants to know any more: the rollout is retired."""
+        self.take_minutes(self.take_tallies())
+        self.take_sightings()
+        self.take_hits()
+        self.differences.take()
+        self.presences.take()
+        self._unsettled.clear()
+
     def forget(self) -> None:
         """Start anew, in a child process: what the parent counted is the parent's to write."""
         self._tallies.clear()

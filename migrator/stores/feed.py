@@ -9,19 +9,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from psycopg.types.json import Jsonb
+
 from migrator.core.flow import run
-from migrator.stores import guards
+from migrator.stores import comparing, guards
 from migrator.stores import queries as q
 from migrator.stores.rollout_row import rollout_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
     from uuid import UUID
 
     from migrator.core.claims import Claims
     from migrator.core.phases import Rollout
-    from migrator.core.usage import Hit, Sighting, What
+    from migrator.core.usage import Hit, Sighting, Usage, What
     from migrator.stores.drivers import BlockingDriver, Row
 
 # The mark of the snapshot is read first and the rows after it, so the rows are at least as new.
@@ -37,16 +39,17 @@ SELECT id, kind, key FROM {s}.feed WHERE at > clock_timestamp() - interval '150 
 
 _BEAT = """
 INSERT INTO {s}.nodes (id, build, host, pid, epoch, acked_at, lease_until, seen_at, started_at,
-  sees_tables, has_keys, key_ids, clock_skew_ms, last_jwt_issued_at, issued_horizon)
+  sees_tables, has_keys, key_ids, clock_skew_ms, last_jwt_issued_at, issued_horizon, vitals)
 VALUES (%(id)s, %(build)s, %(host)s, %(pid)s, %(epoch)s, clock_timestamp(),
   clock_timestamp() + %(lease_s)s * interval '1 s', clock_timestamp(), clock_timestamp(), true,
-  %(has_keys)s, %(key_ids)s, %(clock_skew_ms)s, %(last_issued_at)s, %(issued_horizon)s)
+  %(has_keys)s, %(key_ids)s, %(clock_skew_ms)s, %(last_issued_at)s, %(issued_horizon)s,
+  %(vitals)s)
 ON CONFLICT (id) DO UPDATE SET
   acked_at = CASE WHEN nodes.epoch IS DISTINCT FROM excluded.epoch THEN excluded.acked_at
     ELSE nodes.acked_at END,
   epoch = excluded.epoch, lease_until = excluded.lease_until, seen_at = excluded.seen_at,
   has_keys = excluded.has_keys, key_ids = excluded.key_ids,
-  clock_skew_ms = excluded.clock_skew_ms,
+  clock_skew_ms = excluded.clock_skew_ms, vitals = excluded.vitals,
   last_jwt_issued_at = greatest(nodes.last_jwt_issued_at, excluded.last_jwt_issued_at),
   issued_horizon = greatest(nodes.issued_horizon, excluded.issued_horizon)"""
 
@@ -193,11 +196,25 @@ class Carrying:
 
 
 class Feed:
-    """Reads and writes on a connection of its own, so that requests never wait for the pulse."""
+    """Reads and writes on a connection of its own, so that requests never wait for the pulse.
 
-    def __init__(self, driver: BlockingDriver, schema: str) -> None:
+    Args:
+        vitals: what the node says of its stores.
+        learns_within_s: how long after the app revoked a token this node knows of it.
+    """
+
+    def __init__(
+        self,
+        driver: BlockingDriver,
+        schema: str,
+        *,
+        vitals: Callable[[], Mapping[str, object]] = dict,
+        learns_within_s: Callable[[], float] = float,
+    ) -> None:
         self._driver = driver
         self._schema = schema
+        self._vitals = vitals
+        self._learns_within_s = learns_within_s
 
     def read(self, xmin: str | None) -> Reading:
         """What happened since `xmin`; with None, the last two minutes, to take a position.
@@ -224,7 +241,8 @@ class Feed:
     def beat(self, beat: Beat) -> None:
         """Renew this node's lease, and acknowledge the epoch it acts under."""
         facts = {name: getattr(beat, name) for name in Beat.__slots__}
-        self._run((_BEAT, {**facts, "key_ids": list(beat.key_ids)}))
+        vitals = Jsonb(dict(self._vitals()))
+        self._run((_BEAT, {**facts, "key_ids": list(beat.key_ids), "vitals": vitals}))
 
     def leave(self, node_id: str) -> None:
         """Say goodbye: the lease ends now."""
@@ -262,6 +280,11 @@ class Feed:
     def guard(self, rollout: Rollout) -> tuple[guards.Ended, ...]:
         """End the brownout or the soak that went beyond its limits; see guards.py."""
         return guards.watch(self._run, self._schema, rollout)
+
+    def compare(self, usage: Usage, now: int) -> None:
+        """Write what was compared by that tick, and who presents which keys; see comparing.py."""
+        before = now - round(self._learns_within_s() * 1e9)
+        comparing.flush(self._run, usage, before=before)
 
     def sight(self, sightings: Mapping[tuple[str, str, str, str], Sighting]) -> None:
         """Note who still presents legacy tokens."""

@@ -31,6 +31,7 @@ class LedgersOfNode:
         self._make_cache = make_cache
         self._asked: dict[str, Asked] = {}
         polled = [each for each in settings.ledgers if each.kind != "callback" or each.call]
+        self._polled = polled
         self._pollers = Pollers(polled, self._make, self._has_legacy)
 
     def ask(self, asked: Asked, issuer: str | None) -> None:
@@ -49,7 +50,13 @@ class LedgersOfNode:
             Ledger(kind="callback", name=f"callback-{issuer}", issuer=issuer),
         )
         self._asked[ledger.name] = asked
+        self._polled = [*self._polled, ledger]
         self._pollers.add(ledger)
+
+    def learns_within_s(self) -> float:
+        """How long after a ledger named a token it is denied here too; 0: there is no ledger."""
+        slowest = max((each.every.total_seconds() for each in self._polled), default=0.0)
+        return 2 * slowest  # another node may have read just before
 
     def start(self) -> None:
         """See `Companion.start`."""
