@@ -16,7 +16,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import datetime
+    from datetime import datetime, timedelta
 
     from sqlalchemy import Connection, MetaData
 
@@ -82,6 +82,22 @@ def drilled_at(connection: Connection, tables: MetaData, schema: str) -> datetim
         select(func.max(table.c.at)).where(table.c.command == DRILL, ended)
     )
     return last
+
+
+def propagated(connection: Connection, tables: MetaData, schema: str) -> timedelta | None:
+    """How long the last move took from its commit until every living node had acknowledged it."""
+    table = tables.tables[f"{schema}.rollout_log"]
+    moved = table.alias("moved")
+    in_effect_at = table.c.detail["in_effect_at"].astext.cast(table.c.at.type)
+    took: timedelta | None = connection.scalar(
+        select(in_effect_at - moved.c.at)
+        .join(moved, moved.c.epoch == table.c.epoch)
+        .where(table.c.command == IN_EFFECT, moved.c.from_phase.is_not(None))
+        .where(moved.c.command != IN_EFFECT)
+        .order_by(table.c.id.desc())
+        .limit(1)
+    )
+    return took
 
 
 def overtook(connection: Connection, tables: MetaData, schema: str, epoch: int) -> Row | None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from migrator.control import evidence, flip, gates, sunset
+from migrator.control import evidence, flip, gates, soaking, sunset
 from migrator.control.census import Scope
 from migrator.control.flip import Acknowledged
 from migrator.core.errors import Exit, Problem, Stopped
@@ -21,11 +21,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from migrator.control.census import Census
+    from migrator.control.decisions import Override
     from migrator.control.evidence import Evidence
     from migrator.control.flip import Order
     from migrator.control.gates import Gate
+    from migrator.control.nodes import Fleet
     from migrator.control.rollout import Target
     from migrator.core.phases import Rollout
+    from migrator.core.soaks import Soak
     from migrator.settings import Settings
 
 _LOOK_S = 0.5
@@ -33,12 +36,28 @@ _LOOK_S = 0.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """A move that may be made: what stands, what would, and what the gates say of it."""
+    """A move that may be made: what stands, what would, and what the gates say of it.
+
+    Args:
+        hit: who would be refused, where it is a cutover.
+        facts: what it was judged by; None for moves back, which nothing judges.
+    """
 
     before: Rollout
     target: Target
     gates: tuple[Gate, ...]
     hit: Census | None
+    facts: Evidence | None = None
+
+    @property
+    def fleet(self) -> Fleet | None:
+        """The nodes there were."""
+        return None if self.facts is None else self.facts.fleet
+
+    @property
+    def overrides(self) -> tuple[Override, ...]:
+        """Whose name stands for gates that do not pass."""
+        return tuple(gate.override for gate in self.gates if gate.override is not None)
 
     @property
     def exit_code(self) -> Exit:
@@ -54,6 +73,7 @@ class Moved:
     after: Rollout
     seen: Acknowledged | None
     changed: bool
+    soak: Soak | None = None
 
     @property
     def exit_code(self) -> Exit:
@@ -107,6 +127,7 @@ def _judged(settings: Settings, before: Rollout, target: Target, expected: int |
         target=target,
         gates=gates.evaluate(entering, facts),
         hit=facts.open if entering is Phase.CUTOVER else None,
+        facts=facts,
     )
 
 
@@ -160,7 +181,8 @@ def make(
     after = flip.commit(settings, planned.before, planned.target, order)
     committed(after)
     seen = settle(settings, after, wait=wait, who=order.who, tell=tell)
-    return Moved(before=planned.before, after=after, seen=seen, changed=True)
+    soak = None if order.soak is None else soaking.standing(settings)
+    return Moved(before=planned.before, after=after, seen=seen, changed=True, soak=soak)
 
 
 def settle(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import func, select
 
 from migrator.control import rollout as moves
+from migrator.control.deciding import at_desk
 from migrator.control.words import span
 from migrator.core.brownouts import LEAST_BASELINE_MINUTES
 from migrator.core.phases import ORDER, Phase
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from migrator.core.phases import Rollout
+    from migrator.settings import Settings
 
 _MINUTE = timedelta(minutes=1)
 _DAY = timedelta(hours=24)
@@ -53,6 +55,16 @@ def read(connection: Connection, home: str, now: datetime) -> Soak | None:
         return None
     soak = Soak.of(found)
     return soak if soak.lasts(now, epoch=epoch) else None
+
+
+def standing(settings: Settings) -> Soak | None:
+    """The soak that lasts now.
+
+    Raises:
+        Stopped: UNFIT; UNREACHABLE.
+    """
+    with at_desk(settings) as desk:
+        return read(desk.connection, desk.home, desk.now)
 
 
 def baseline(connection: Connection, home: str, now: datetime) -> Baseline:
