@@ -84,12 +84,18 @@ def drilled_at(connection: Connection, tables: MetaData, schema: str) -> datetim
     return last
 
 
-def propagated(connection: Connection, tables: MetaData, schema: str) -> timedelta | None:
-    """How long the last move took from its commit until every living node had acknowledged it."""
+def propagated(
+    connection: Connection, tables: MetaData, schema: str, *, epoch: int | None = None
+) -> timedelta | None:
+    """How long a move took from its commit until every living node had acknowledged it.
+
+    Args:
+        epoch: which move's; the last one's unless given.
+    """
     table = tables.tables[f"{schema}.rollout_log"]
     moved = table.alias("moved")
     in_effect_at = table.c.detail["in_effect_at"].astext.cast(table.c.at.type)
-    took: timedelta | None = connection.scalar(
+    query = (
         select(in_effect_at - moved.c.at)
         .join(moved, moved.c.epoch == table.c.epoch)
         .where(table.c.command == IN_EFFECT, moved.c.from_phase.is_not(None))
@@ -97,6 +103,9 @@ def propagated(connection: Connection, tables: MetaData, schema: str) -> timedel
         .order_by(table.c.id.desc())
         .limit(1)
     )
+    if epoch is not None:
+        query = query.where(table.c.epoch == epoch)
+    took: timedelta | None = connection.scalar(query)
     return took
 
 
