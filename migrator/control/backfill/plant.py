@@ -25,11 +25,12 @@ from migrator.settings import Issuer, Settings
 
 REASON: Final = "ledger"
 
-# uuid v7 (RFC 9562 section 5.7) without uuidv7(), which only PostgreSQL 18 has: 48 bits of
-# milliseconds, the version, and the rest of a random v4 with its variant in place.
-_MS: Final = "floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
-UUID7: Final = f"""(lpad(to_hex({_MS}), 12, '0')
-    || '7' || substr(replace(gen_random_uuid()::text, '-', ''), 14))::uuid"""
+# uuid v7 (RFC 9562 section 6.2, method 1): milliseconds, the version, a counter of 24 bits around
+# the variant, and 48 bits of a salted hash. To draw 128 random bits for each row is a system call
+# for each row; counted, the ids of a page land side by side in their indexes.
+UUID7: Final = """(clock.ms || '7' || substr(counter, 1, 3) || '8' || substr(counter, 4, 3)
+    || substr(encode(sha256(clock.salt || fingerprint), 'hex'), 1, 12))::uuid"""
+_SALT: Final = "decode(replace(gen_random_uuid()::text, '-', ''), 'hex')"
 
 
 def bucket(realm: str, subject: str) -> str:
@@ -64,7 +65,10 @@ _BARRED = f"""(EXISTS (
       AND (d.until IS NULL OR d.until > clock.at)))"""  # noqa: S608 - of constants, as all here
 
 _JUDGED = f"""
-WITH clock AS MATERIALIZED (SELECT clock_timestamp() AS at),
+WITH clock AS MATERIALIZED (
+  SELECT at, lpad(to_hex(floor(extract(epoch FROM at) * 1000)::bigint), 12, '0') AS ms,
+    {_SALT} AS salt
+  FROM clock_timestamp() AS at),
 rows ({", ".join(COLUMNS)}) AS MATERIALIZED (
 {{rows}}
 ),
@@ -83,22 +87,30 @@ living AS MATERIALIZED (
     least(CASE j.purpose WHEN 'refresh'
         THEN greatest(j.exp, clock.at + %(rolling)s::interval) ELSE j.exp END,
       clock.at + %(absolute)s::interval) AS ends_at,
-    EXISTS (SELECT FROM {{s}}.legacy_tokens t WHERE t.fingerprint = j.fingerprint) AS known,
     {_BARRED} AS barred
-  FROM judged j CROSS JOIN clock WHERE j.verdict = 'living'),
+  FROM (
+    -- In the order of the largest index that would else be written all over.
+    SELECT *, lpad(to_hex(row_number() OVER (ORDER BY fingerprint)), 6, '0') AS counter
+    FROM judged WHERE verdict = 'living') j CROSS JOIN clock),
 revoked AS MATERIALIZED (SELECT * FROM judged WHERE verdict = 'revoked'),
 named AS MATERIALIZED (
-  SELECT t.session_id AS id FROM revoked r JOIN {{s}}.legacy_tokens t USING (fingerprint)
+  -- Row by row along an index: no page may read the whole table to find a handful of sessions.
+  SELECT t.id FROM revoked r CROSS JOIN LATERAL (
+    SELECT session_id AS id FROM {{s}}.legacy_tokens WHERE fingerprint = r.fingerprint OFFSET 0) t
   UNION
-  SELECT t.session_id FROM revoked r
-  JOIN {{s}}.legacy_tokens t ON t.issuer = %(issuer)s AND t.jti = r.jti)"""  # noqa: S608 - of constants, as all here
+  SELECT t.id FROM revoked r CROSS JOIN LATERAL (
+    SELECT session_id AS id FROM {{s}}.legacy_tokens WHERE issuer = %(issuer)s AND jti = r.jti
+    OFFSET 0) t)"""  # noqa: S608 - of constants, as all here
+
+_KNOWN = "EXISTS (SELECT FROM {s}.legacy_tokens t WHERE t.fingerprint = living.fingerprint)"
+_WOULD_BE_SEEDED = f"DISTINCT fingerprint) FROM living WHERE NOT barred AND NOT {_KNOWN}"
 
 _COUNTS = """
 SELECT jsonb_build_object(
   'read', (SELECT count(*) FROM judged),
   'expired', (SELECT count(*) FROM judged WHERE verdict = 'expired'),
   'living', (SELECT count(*) FROM living),
-  'barred', (SELECT count(*) FROM living WHERE barred AND NOT known),
+  'barred', (SELECT count(*) FROM living WHERE barred AND NOT {known}),
   'seeded', (SELECT count({seeded}),
   'revoked', (SELECT count(*) FROM revoked),
   'denied', (SELECT count(*) FROM denied),
@@ -113,7 +125,7 @@ known AS (
     percent_bucket, kid, purpose, iat, exp, session_id, keep_until)
   SELECT fingerprint, %(issuer)s, jti, family, %(realm)s, subject, client, percent_bucket, kid,
     purpose, iat, least(exp, %(latest)s), session_id, keep_until
-  FROM living WHERE NOT known AND NOT barred
+  FROM living WHERE NOT barred
   ON CONFLICT DO NOTHING RETURNING session_id),
 opened AS (
   INSERT INTO {{s}}.sessions (id, kind, realm, subject, client, created_at, expires_at, origin)
@@ -142,7 +154,7 @@ fed AS (
   INSERT INTO {{s}}.feed (kind, key)
   SELECT 'session', encode(digest, 'hex') FROM ended WHERE digest IS NOT NULL
   UNION ALL SELECT 'legacy', %(issuer)s WHERE EXISTS (SELECT FROM denied))
-{_COUNTS.format(seeded="*) FROM opened")}"""  # noqa: S608 - of constants, as all here
+{_COUNTS.format(seeded="*) FROM opened", known=_KNOWN)}"""  # noqa: S608 - of constants, as all here
 
 SURVEY: Final = f"""{_JUDGED},
 denied AS (
@@ -153,8 +165,7 @@ denied AS (
       SELECT FROM {{s}}.denials d WHERE d.issuer = %(issuer)s AND d.jti = r.jti))),
 ended AS (
   SELECT 1 FROM {{s}}.sessions s JOIN named USING (id) WHERE s.revoked_at IS NULL)
-{_COUNTS.format(seeded="DISTINCT fingerprint) FROM living WHERE NOT known AND NOT barred")}
-"""  # noqa: S608 - of constants, as all here
+{_COUNTS.format(seeded=_WOULD_BE_SEEDED, known=_KNOWN)}"""  # noqa: S608 - of constants, as all here
 
 # What a page could not see because it was committed meanwhile. Whoever ended a subject swept after
 # its cutoff was committed; what was planted after that sweep, this finds.

@@ -109,24 +109,9 @@ def of_tokens(
     keep = values.add(issuer.leeway + issuer.skew)
     selected = ", ".join(f"{sql} AS {name}" for name, sql in of.items())
     body = _Body(values, issuer)
+    # OFFSET 0 keeps the planner from writing an expression out wherever its name is used; a
+    # MATERIALIZED step would do so too, and put tokens into temporary files.
     return f"""
-WITH page AS MATERIALIZED (SELECT {selected} {origin}),
-shaped AS MATERIALIZED (
-  SELECT p.*, CASE WHEN octet_length(p.token) > {room} THEN 'oversized'
-      WHEN p.token ~ '{_COMPACT}' THEN NULL ELSE 'not_a_jws' END AS shape
-  FROM page p),
-parsed AS MATERIALIZED (
-  SELECT s.*, CASE WHEN {_UNREAD} THEN NULL ELSE {_json("s.token", 1)} END AS head,
-    CASE WHEN {_UNREAD} THEN NULL ELSE {_json("s.token", 2)} END AS body
-  FROM (SELECT *, coalesce(exp + {keep} <= clock_timestamp(), false) AS past FROM shaped) s),
-facts AS MATERIALIZED (
-  SELECT p.*, {body.text(issuer.claims.subject, integers=issuer.integer_subject)} AS said_subject,
-    {body.text("jti", integers=False)} AS said_jti,
-    {body.optional(issuer.claims.family)} AS said_family,
-    {body.optional(issuer.claims.client)} AS said_client,
-    {body.time("exp")} AS said_exp, {body.time("iat")} AS said_iat,
-    {body.purpose()} AS said_purpose, {body.signed()} AS fits
-  FROM parsed p)
 SELECT key, CASE WHEN past THEN fault
     WHEN shape IS NOT NULL THEN shape
     WHEN jsonb_typeof(head) <> 'object' THEN 'bad_header'
@@ -145,7 +130,23 @@ SELECT key, CASE WHEN past THEN fault
   CASE WHEN body IS NULL THEN exp
     ELSE coalesce(said_exp, said_iat + {values.add(issuer.max_age)}::interval) END,
   revoked
-FROM facts"""  # noqa: S608 - identifiers are quoted, values are parameters
+FROM (
+  SELECT p.*,
+    {body.text(issuer.claims.subject, integers=issuer.integer_subject)} AS said_subject,
+    {body.text("jti", integers=False)} AS said_jti,
+    {body.optional(issuer.claims.family)} AS said_family,
+    {body.optional(issuer.claims.client)} AS said_client,
+    {body.time("exp")} AS said_exp, {body.time("iat")} AS said_iat,
+    {body.purpose()} AS said_purpose, {body.signed()} AS fits
+  FROM (
+    SELECT s.*, CASE WHEN {_UNREAD} THEN NULL ELSE {_json("s.first")} END AS head,
+      CASE WHEN {_UNREAD} THEN NULL ELSE {_json("s.second")} END AS body
+    FROM (
+      SELECT l.*, split_part(token, '.', 1) AS first, split_part(token, '.', 2) AS second,
+        CASE WHEN octet_length(token) > {room} THEN 'oversized'
+          WHEN token ~ '{_COMPACT}' THEN NULL ELSE 'not_a_jws' END AS shape,
+        coalesce(exp + {keep} <= clock_timestamp(), false) AS past
+      FROM (SELECT {selected} {origin} OFFSET 0) l OFFSET 0) s OFFSET 0) p OFFSET 0) facts"""  # noqa: S608 - identifiers are quoted, values are parameters
 
 
 def of_fingerprints(origin: str, columns: Mapping[str, str], *, purpose: str) -> str:
@@ -179,19 +180,18 @@ _OF_DIGEST: Final = f"""CASE
 
 
 def _fingerprint(issuer_id: str) -> str:
-    """`tokens.fingerprint` in SQL: everything before the last dot, exactly as it was sent."""
-    signing_input = r"substring(token from '^(.*)\.[^.]*$')"
+    """`tokens.fingerprint` in SQL, of the two segments of a compact token as they were sent."""
     return (
         f"sha256(convert_to({issuer_id}, 'UTF8') || '\\x00'::bytea"
-        f" || convert_to({signing_input}, 'UTF8'))"
+        " || convert_to(first || '.' || second, 'UTF8'))"
     )
 
 
-def _json(token: str, part: int) -> str:
-    segment = f"split_part({token}, '.', {part})"
-    padding = f"repeat('=', (4 - length({segment}) %% 4) %% 4)"
-    decoded = f"decode(translate({segment}, '-_', '+/') || {padding}, 'base64')"
-    return f"convert_from({decoded}, 'UTF8')::jsonb"
+def _json(segment: str) -> str:
+    # What is read here is ASCII; length() would count its characters, translate() look each up.
+    padding = f"repeat('=', (4 - octet_length({segment}) %% 4) %% 4)"
+    plain = f"replace(replace({segment}, '-', '+'), '_', '/')"
+    return f"convert_from(decode({plain} || {padding}, 'base64'), 'UTF8')::jsonb"
 
 
 @dataclass(frozen=True, slots=True)
