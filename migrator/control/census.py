@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
 
-from migrator.control.open_tokens import OPEN, TERMS, filled
+from migrator.control.open_tokens import OPEN, filled
 from migrator.core.phases import Phase
 from migrator.stores.queries import in_schema
 
@@ -37,7 +37,7 @@ SELECT NULL, NULL, (SELECT count(*) FROM (SELECT DISTINCT realm, subject FROM pe
 FROM people ORDER BY is_total DESC, subjects DESC, client, issuer
 """
 
-_OPEN = f"WITH {TERMS},{_BY_CLIENT}".replace("{found}", f"({OPEN})")
+_OPEN = f"WITH{_BY_CLIENT}".replace("{found}", f"({OPEN})")
 
 _SINCE = """(
   SELECT l.*, NULL::timestamptz AS ends_at, {bucket} AS bucket FROM {s}.legacy_subjects l

@@ -31,53 +31,54 @@ BUCKET = """(
         + ('x' || encode(substr(h, 5, 4), 'hex'))::bit(32)::bigint) % 100
   FROM sha256(convert_to(l.realm, 'UTF8') || '\\x00'::bytea || convert_to(l.subject, 'UTF8')) h)"""
 
-# How long after its exp a token of each issuer is still good.
-TERMS = """terms AS (
-  SELECT issuer, leeway_s * interval '1 s' AS leeway
-  FROM unnest(CAST(:issuers AS text[]), CAST(:leeways AS float8[])) AS t (issuer, leeway_s))"""
+# How long after its exp a token of each issuer is still good. No CTE, which would keep the count
+# to one process.
+_TERMS = """(
+    SELECT issuer, leeway_s * interval '1 s' AS leeway
+    FROM unnest(CAST(:issuers AS text[]), CAST(:leeways AS float8[])) AS t (issuer, leeway_s)) i"""
 
-_WITH_ROW = """
+_WITH_ROW = f"""
   SELECT t.realm, t.subject, t.issuer, coalesce(t.client, seen.client, '') AS client,
     t.exp + coalesce(i.leeway, interval '0') AS ends_at, t.last_seen_at, t.percent_bucket AS bucket
-  FROM {rows} t
-  LEFT JOIN terms i ON i.issuer = t.issuer
-  LEFT JOIN {s}.sessions s ON s.id = t.session_id
+  FROM {{rows}} t
+  LEFT JOIN {_TERMS} ON i.issuer = t.issuer
+  LEFT JOIN {{s}}.sessions s ON s.id = t.session_id
   -- A ledger seldom says which program holds a token; whoever showed it later does.
-  LEFT JOIN LATERAL (SELECT l.client FROM {s}.legacy_subjects l
+  LEFT JOIN LATERAL (SELECT l.client FROM {{s}}.legacy_subjects l
     WHERE t.client IS NULL AND l.realm = t.realm AND l.subject = t.subject
       AND l.issuer = t.issuer AND l.max_exp = t.exp AND l.client <> ''
     ORDER BY l.last_seen_at DESC LIMIT 1) seen ON true
   WHERE t.adopted_at IS NULL AND t.exp + coalesce(i.leeway, interval '0') > :now
     AND (t.session_id IS NULL OR (s.id IS NOT NULL AND s.revoked_at IS NULL
       AND (s.expires_at IS NULL OR s.expires_at > :now)))
-    AND NOT EXISTS (SELECT FROM {s}.denials d WHERE (d.until IS NULL OR d.until > :now)
+    AND NOT EXISTS (SELECT FROM {{s}}.denials d WHERE (d.until IS NULL OR d.until > :now)
       AND d.fingerprint = t.fingerprint)
-    AND NOT EXISTS (SELECT FROM {s}.denials d WHERE (d.until IS NULL OR d.until > :now)
+    AND NOT EXISTS (SELECT FROM {{s}}.denials d WHERE (d.until IS NULL OR d.until > :now)
       AND d.issuer = t.issuer AND d.jti = t.jti)
-    AND NOT EXISTS (SELECT FROM {s}.denials d WHERE (d.until IS NULL OR d.until > :now)
+    AND NOT EXISTS (SELECT FROM {{s}}.denials d WHERE (d.until IS NULL OR d.until > :now)
       AND d.issuer = t.issuer AND d.family = t.family)
-    AND NOT EXISTS (SELECT FROM {s}.cutoffs c
+    AND NOT EXISTS (SELECT FROM {{s}}.cutoffs c
       WHERE c.realm = t.realm AND c.subject = t.subject
         AND (coalesce(t.iat, t.exp) <= c.not_before OR c.not_before >= :stopped_at))
-    AND NOT EXISTS (SELECT FROM {s}.cutoffs c
+    AND NOT EXISTS (SELECT FROM {{s}}.cutoffs c
       WHERE c.issuer = t.issuer AND (c.kid IS NULL OR c.kid = t.kid))
-    AND NOT EXISTS (SELECT FROM {s}.legacy_subjects l
+    AND NOT EXISTS (SELECT FROM {{s}}.legacy_subjects l
       WHERE l.realm = t.realm AND l.subject = t.subject AND l.client = coalesce(t.client, '')
-        AND l.session_seen_at > coalesce(t.last_seen_at, '-infinity'))"""
+        AND l.session_seen_at > coalesce(t.last_seen_at, '-infinity'))"""  # noqa: S608 - constants
 
-_SEEN_ONLY = """
+_SEEN_ONLY = f"""
   SELECT l.realm, l.subject, l.issuer, l.client,
-    l.max_exp + coalesce(i.leeway, interval '0') AS ends_at, l.last_seen_at, {bucket} AS bucket
-  FROM {seen} l
-  LEFT JOIN terms i ON i.issuer = l.issuer
+    l.max_exp + coalesce(i.leeway, interval '0') AS ends_at, l.last_seen_at, {{bucket}} AS bucket
+  FROM {{seen}} l
+  LEFT JOIN {_TERMS} ON i.issuer = l.issuer
   WHERE l.max_exp + coalesce(i.leeway, interval '0') > :now
     AND (l.session_seen_at IS NULL OR l.session_seen_at < l.last_seen_at)
-    AND NOT EXISTS (SELECT FROM {s}.cutoffs c
+    AND NOT EXISTS (SELECT FROM {{s}}.cutoffs c
       WHERE c.realm = l.realm AND c.subject = l.subject
         AND (l.last_seen_at <= c.not_before OR c.not_before >= :stopped_at))
-    AND NOT EXISTS (SELECT FROM {s}.cutoffs c WHERE c.issuer = l.issuer AND c.kid IS NULL)
-    AND NOT EXISTS (SELECT FROM {s}.legacy_tokens t WHERE t.realm = l.realm
-      AND t.subject = l.subject AND t.issuer = l.issuer AND t.exp = l.max_exp)"""
+    AND NOT EXISTS (SELECT FROM {{s}}.cutoffs c WHERE c.issuer = l.issuer AND c.kid IS NULL)
+    AND NOT EXISTS (SELECT FROM {{s}}.legacy_tokens t WHERE t.realm = l.realm
+      AND t.subject = l.subject AND t.issuer = l.issuer AND t.exp = l.max_exp)"""  # noqa: S608 - constants
 
 OPEN = (
     f"{_WITH_ROW}\n  UNION ALL{_SEEN_ONLY}".replace("{rows}", "{s}.legacy_tokens")
@@ -86,15 +87,14 @@ OPEN = (
 
 # A planner that cannot tell how many are open would sort them all to find the last: the limit is
 # the fence that keeps it on the index.
-_LATEST = f"""
-WITH {TERMS},
-batch AS MATERIALIZED (
-  SELECT * FROM {{s}}.%(table)s WHERE issuer = :issuer AND %(where)s
+_LATEST = """
+WITH batch AS MATERIALIZED (
+  SELECT * FROM {s}.%(table)s WHERE issuer = :issuer AND %(where)s
     AND %(end)s < CAST(:below AS timestamptz) AND %(end)s > :above
   ORDER BY %(end)s DESC FETCH FIRST :room ROWS WITH TIES)
-SELECT (SELECT max(l.ends_at) FROM (%(open)s) l WHERE {{scope}}) AS ends_at,
+SELECT (SELECT max(l.ends_at) FROM (%(open)s) l WHERE {scope}) AS ends_at,
   (SELECT min(%(end)s) FROM batch) AS reached
-"""  # noqa: S608 - constants of this file
+"""
 _ISSUERS = """
 WITH RECURSIVE one AS (
   SELECT min(issuer) AS issuer FROM {s}.%(table)s WHERE %(where)s
