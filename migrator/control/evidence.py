@@ -15,6 +15,7 @@ from sqlalchemy import func, select, text
 
 from migrator.control import (
     census,
+    comparing,
     counts,
     decisions,
     drain,
@@ -26,6 +27,7 @@ from migrator.control import (
     soaking,
     trend,
 )
+from migrator.control.brownouts import standing as standing_of_brownouts
 from migrator.control.ledgers import standing as standing_of_ledgers
 from migrator.control.ledgers import unwired
 from migrator.core.errors import Exit, Stopped
@@ -38,7 +40,9 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
+    from migrator.control.brownouts.standing import Standing as Brownouts
     from migrator.control.census import Census, Line, Scope
+    from migrator.control.comparing import Comparison
     from migrator.control.decisions import Hold, Override
     from migrator.control.drain import Horizon
     from migrator.control.journal import Row
@@ -88,6 +92,8 @@ class Evidence:
         drilled_at: when the way back was last gone to its end and forward again.
         soak: what would take the last move back by itself, while it lasts.
         propagated: how long the last move took to be in effect.
+        brownouts: how they stand, what they taught, and what ends were announced.
+        compared: the app's answers and the shim's verdicts of the last day.
         last_session_end: when the last living session ends; None with `has_endless` unset: there
             is none.
     """
@@ -117,10 +123,12 @@ class Evidence:
     drilled_at: datetime | None = None
     soak: Soak | None = None
     propagated: timedelta | None = None
+    brownouts: Brownouts = standing_of_brownouts.NOTHING
     last_session_end: datetime | None = None
     has_endless: bool = False
     last_left_ends_at: datetime | None = None
     hours: tuple[trend.Point, ...] = ()
+    compared: Comparison | None = None
 
     def settings_name(self, issuer: str) -> str:
         """What the settings call the issuer with that id."""
@@ -220,6 +228,7 @@ def _gather(
         "drilled_at": journal.drilled_at(connection, tables, home),
         "soak": soaking.read(connection, home, now),
         "propagated": journal.propagated(connection, tables, home),
+        "brownouts": standing_of_brownouts.read(connection, home, rollout, now),
     }
     last_end, has_endless = _last_session(connection, tables, home, now)
     common |= {"last_session_end": last_end, "has_endless": has_endless}
@@ -257,6 +266,7 @@ def _gather(
             back=max(_USAGE_BACK, quiet, settings.gates.foreign_quiet),
         ),
         hours=trend.read(connection, home, now=now),
+        compared=comparing.read(connection, home, now),
         late_iats=_late_iats(connection, tables, settings, stop.at),
         watching_since=_watching_since(connection, home, fleet),
         jobs=_jobs(connection, tables, home),

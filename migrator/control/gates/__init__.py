@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
-from migrator.control.gates import fleet, issuing, practice, traffic, wired
+from migrator.control.gates import comparing, fleet, issuing, practice, store, traffic, wired
 from migrator.control.gates.model import Gate
 from migrator.core.errors import Exit
 from migrator.core.phases import Phase
@@ -32,10 +32,11 @@ _SWAP: tuple[Judge, ...] = (
 _DRAIN = (
     *(*_SWAP, practice.rollback_drill),
     *(issuing.swap_complete, issuing.issuing_routes, wired.revocations_wired),
+    store.session_store_slo,
 )
 
 SETS: dict[Phase, tuple[Judge, ...]] = {
-    Phase.SWAP: _SWAP,
+    Phase.SWAP: (*_SWAP, comparing.deny_allow, comparing.allow_deny),
     Phase.DRAIN: _DRAIN,
     Phase.CUTOVER: (
         *_DRAIN,
