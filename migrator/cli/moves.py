@@ -2,63 +2,41 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from migrator.cli import asked, progress
 from migrator.cli.context import Context, pass_context
-from migrator.control import moving, outcome, retiring, rollout
+from migrator.control import (
+    drilling,
+    flip,
+    following,
+    moving,
+    outcome,
+    planning,
+    retiring,
+    rollout,
+    soaking,
+)
 from migrator.control.flip import Order
 from migrator.control.moving import Plan
 from migrator.control.outcome import SCHEMA
-from migrator.control.rollout import Segment
+from migrator.control.planning import Saved
 from migrator.core.errors import Exit, Stopped
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from datetime import datetime
 
-    from migrator.control.flip import Acknowledged
+    from migrator.cli.asked import Decide
     from migrator.control.retiring import Loss
-    from migrator.control.rollout import Target
     from migrator.core.phases import Rollout
+    from migrator.core.soaks import Soak
 
-_Any = TypeVar("_Any", bound="Callable[..., Any]")
-
-
-def _after(command: _Any) -> _Any:
-    """The options of every move."""
-    for option in (
-        click.option("--reason", help="Why; goes to the log."),
-        click.option(
-            "--wait",
-            type=click.FloatRange(min=0),
-            metavar="SECONDS",
-            help="How long to wait for the nodes; gates.ack_timeout unless given, 0: don't.",
-        ),
-    ):
-        command = option(command)
-    return command
-
-
-def _gated(command: _Any) -> _Any:
-    """The options of every move that gates stand before."""
-    for option in (
-        click.option("--confirm", metavar="ENV", help="The environment's name, not asked for."),
-        click.option(
-            "--nodes", type=click.IntRange(min=1), help="How many nodes there should be."
-        ),
-        click.option(
-            "--wait-gates",
-            type=click.FloatRange(min=0),
-            metavar="SECONDS",
-            help="How long to wait for the gates before anything is committed.",
-        ),
-    ):
-        command = option(command)
-    return _after(command)
+_follow_option = click.option("--follow", is_flag=True, help="Show the soak until it is over.")
 
 
 @click.group("advance")
@@ -66,33 +44,34 @@ def advance() -> None:
     """Go forward to `swap` or `drain`."""
 
 
-@advance.command("swap")
-@click.option("--percent", type=click.IntRange(0, 100), required=True, help="The cohort's size.")
-@_gated
+@advance.command("swap", epilog="Example: migrator advance swap --percent 10 --reason CHG-4401")
+@asked.percent_option
+@asked.gated_options
 @pass_context
-def swap(context: Context, /, *, percent: int, **options: Any) -> None:
+def swap(context: Context, /, *, percent: int | None, plan: str | None, **options: Any) -> None:
     """Hand out sessions to PERCENT of the subjects; a cohort only grows."""
-    _move(context, partial(rollout.swap, percent=percent), "advance swap", **options)
+    decide = None if plan and percent is None else asked.swap_to(percent)
+    _move(context, decide, "advance swap", plan=plan, **options)
 
 
-@advance.command("drain")
-@click.option(
-    "--sunset",
-    type=click.DateTime(["%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M%z"]),
-    help="When the cutover is planned, with its offset: 2026-12-01T09:00+0000.",
-)
-@_gated
+@advance.command("drain", epilog="Example: migrator advance drain --reason CHG-4411")
+@asked.sunset_option
+@asked.soak_option
+@_follow_option
+@asked.gated_options
 @pass_context
 def drain(context: Context, /, *, sunset: datetime | None, **options: Any) -> None:
     """Issue sessions to everybody and legacy tokens to nobody."""
-    _move(context, rollout.drain, "advance drain", sunset_at=sunset, **options)
+    _move(context, rollout.drain, "advance drain", sunset_at=sunset, soaks=True, **options)
 
 
-@click.command("cutover")
-@click.option("--all", "everybody", is_flag=True, help="Everybody but who is excepted.")
-@click.option("--except", "excepted", multiple=True, metavar="SEGMENT", help="Stays in drain.")
-@click.option("--segment", "segments", multiple=True, metavar="SEGMENT", help="Only this one.")
-@_gated
+@click.command(
+    "cutover", epilog="Example: migrator cutover --all --except client=robot --soak 15m"
+)
+@asked.whom_options
+@asked.soak_option
+@_follow_option
+@asked.gated_options
 @pass_context
 def cutover(
     context: Context,
@@ -101,48 +80,45 @@ def cutover(
     everybody: bool,
     excepted: tuple[str, ...],
     segments: tuple[str, ...],
+    plan: str | None,
     **options: Any,
 ) -> None:
     """Stop accepting legacy tokens. A SEGMENT is issuer=ID, client=NAME or cohort=N."""
-    if everybody == bool(segments):
-        raise click.UsageError("say whom: --all, or --segment issuer=ID | client=NAME | cohort=N")
-    if excepted and not everybody:
-        raise click.UsageError("--except goes with --all")
-    decide: Callable[[Rollout], Target | None]
-    if everybody:
-        decide = partial(rollout.cut_over, leaving=_segments(context, excepted))
-    else:
-        decide = partial(rollout.cut_over_segments, segments=_segments(context, segments))
-    _move(context, decide, "cutover", **options)
+    decide = None
+    if plan is None or everybody or segments:
+        decide = asked.cutover_of(
+            context, everybody=everybody, excepted=excepted, segments=segments
+        )
+    _move(context, decide, "cutover", plan=plan, soaks=True, **options)
 
 
-@click.command("rollback")
-@_after
+@click.command("rollback", epilog="Example: migrator rollback --reason 'sign-ins doubled'")
+@click.option("--drill", is_flag=True, help="Go back, then forward again to what stands.")
+@asked.after_options
 @pass_context
-def rollback(context: Context, *, reason: str | None, wait: float | None) -> None:
+def rollback(
+    context: Context, /, *, drill: bool, reason: str | None, wait: float | None, plan: str | None
+) -> None:
     """Go one phase back, all together. Never asks, never gated."""
-    _move(context, rollout.back, "rollback", reason=reason, wait=wait)
+    if not drill:
+        _move(context, rollout.back, "rollback", reason=reason, wait=wait, plan=plan)
+        return
+    if plan is not None or wait == 0:
+        raise click.UsageError("a drill takes no --plan, and waits for the nodes")
+    _drill(context, reason=reason, wait=wait)
 
 
-@click.command("retire")
-@_gated
+@click.command("retire", epilog="Example: migrator retire --reason CHG-4600")
+@asked.gated_options
 @pass_context
 def retire(context: Context, /, **options: Any) -> None:
     """Refuse legacy tokens unread and take their tables away. Irreversible."""
     _retire(context, **options)
 
 
-def _segments(context: Context, texts: tuple[str, ...]) -> list[Segment]:
-    issuers = [issuer.id for issuer in context.settings.issuers]
-    try:
-        return [Segment.parse(text, issuers=issuers) for text in texts]
-    except ValueError as error:
-        raise click.UsageError(str(error)) from None
-
-
 def _move(
     context: Context,
-    decide: Callable[[Rollout], Target | None],
+    decide: Decide | None,
     command: str,
     *,
     reason: str | None = None,
@@ -151,16 +127,26 @@ def _move(
     nodes: int | None = None,
     wait_gates: float | None = None,
     sunset_at: datetime | None = None,
+    plan: str | None = None,
+    soak: timedelta | None = None,
+    soaks: bool = False,
+    follow: bool = False,
 ) -> None:
     settings = context.settings
     say = partial(outcome.result, settings, command=command, dry_run=context.dry_run)
-    planned = _planned(context, decide, nodes=nodes, wait_gates=wait_gates)
+    saved, planned = _planned(
+        context, decide, command, plan=plan, nodes=nodes, wait_gates=wait_gates
+    )
     if not isinstance(planned, Plan):
         if not context.dry_run:
             moving.look(settings, planned, who=context.operator())
         _emit(context, say(planned, planned), changed=False)
         return
-    context.talk(outcome.announced(settings, planned, context.operator()))
+    order = _order(context, command, planned, saved, reason=reason, sunset_at=sunset_at)
+    if soaks:
+        kept = saved.wanted.soak if saved and soak is None else asked.soak_of(context, soak)
+        order = replace(order, soak=kept)
+    _announce(context, planned, order)
     if context.dry_run:
         after = planned.target.of(planned.before)
         found = say(planned.before, after, plan=planned)
@@ -168,19 +154,22 @@ def _move(
         return
     if confirm is not None:
         context.confirm(settings.environment, confirm)  # a wrong one: these may be wrong settings
-    _hold(planned)
+    _require(planned)
     if confirm is None and planned.target.gated:
         context.confirm(settings.environment, None)
     done = moving.make(
         settings,
         planned,
-        Order(who=context.operator(), why=reason, command=command, sunset_at=sunset_at),
+        order,
         wait=_wait(context, wait),
-        committed=partial(_committed, context),
-        tell=_Waiting(context),
+        committed=partial(progress.committed, context),
+        tell=progress.Waiting(context),
     )
-    found = say(done.before, done.after, plan=planned, seen=done.seen)
-    _emit(context, found, changed=True, exit_code=done.exit_code)
+    exit_code = done.exit_code
+    if follow and done.soak is not None and exit_code is Exit.DONE:
+        exit_code = _followed(context, done.soak)
+    found = say(done.before, done.after, plan=planned, seen=done.seen, soak=done.soak)
+    _emit(context, found | {"plan": order.plan}, changed=True, exit_code=exit_code)
 
 
 def _retire(
@@ -191,14 +180,19 @@ def _retire(
     confirm: str | None,
     nodes: int | None,
     wait_gates: float | None,
+    plan: str | None,
 ) -> None:
     settings = context.settings
     say = partial(outcome.result, settings, command="retire", dry_run=context.dry_run)
-    planned = _planned(context, rollout.retire, nodes=nodes, wait_gates=wait_gates)
+    saved, planned = _planned(
+        context, rollout.retire, "retire", plan=plan, nodes=nodes, wait_gates=wait_gates
+    )
     losses: tuple[Loss, ...] = ()
+    used = None if saved is None else saved.id
     if isinstance(planned, Plan):
         losses = retiring.losses(settings)
-        context.talk(outcome.announced(settings, planned, context.operator(), losses))
+        order = _order(context, "retire", planned, saved, reason=reason)
+        _announce(context, planned, order, losses)
         before = planned.before
         if context.dry_run:
             found = say(before, planned.target.of(before), plan=planned, destroyed=losses)
@@ -206,12 +200,15 @@ def _retire(
             return
         if confirm is not None:
             context.confirm(settings.environment, confirm)
-        _hold(planned)
+        _require(planned)
         if confirm is None:
             context.confirm(settings.environment, None)
-        order = Order(who=context.operator(), why=reason, command="retire")
         after = moving.make(
-            settings, planned, order, wait=timedelta(), committed=partial(_committed, context)
+            settings,
+            planned,
+            order,
+            wait=timedelta(),
+            committed=partial(progress.committed, context),
         ).after
     else:
         before = after = planned
@@ -220,36 +217,105 @@ def _retire(
             return
         losses = retiring.losses(settings)
         context.talk("retired already; the legacy tables are still there: going on")
-        _committed(context, after)
+        progress.committed(context, after)
     seen = retiring.finish(
         settings,
         after,
         wait=_wait(context, wait),
         who=context.operator(),
-        tell=_Waiting(context),
+        tell=progress.Waiting(context),
     )
-    found = say(before, after, seen=seen, destroyed=losses)
+    found = say(before, after, seen=seen, destroyed=losses) | {"plan": used}
     code = Exit.DONE if seen.is_in_effect else Exit.NOT_ACKNOWLEDGED
+    _emit(context, found, changed=True, exit_code=code)
+
+
+def _drill(context: Context, *, reason: str | None, wait: float | None) -> None:
+    settings = context.settings
+    drill = drilling.plan(settings)
+    context.talk(drilling.price(drill))
+    say = partial(outcome.result, settings, drill.stands, command="rollback --drill", drill=drill)
+    if context.dry_run:
+        _emit(context, say(drill.stands, dry_run=True), changed=False)
+        return
+    done = drilling.run(
+        settings,
+        drill,
+        who=context.operator(),
+        why=reason,
+        wait=_wait(context, wait),
+        committed=partial(progress.committed, context),
+        tell=progress.Waiting(context),
+    )
+    code = Exit.DONE if done.is_finished or drill.is_half else Exit.NOT_ACKNOWLEDGED
+    if done.seen is not None and not done.seen.is_in_effect:
+        code = Exit.NOT_ACKNOWLEDGED
+    found = say(done.after, seen=done.seen, drilled=done)
     _emit(context, found, changed=True, exit_code=code)
 
 
 def _planned(
     context: Context,
-    decide: Callable[[Rollout], Target | None],
+    decide: Decide | None,
+    command: str,
     *,
+    plan: str | None,
     nodes: int | None,
     wait_gates: float | None,
-) -> Plan | Rollout:
-    return moving.plan(
-        context.settings,
-        decide,
-        expected=nodes,
+) -> tuple[Saved | None, Plan | Rollout]:
+    """The move, judged, and the saved plan that it is made by, if it is by one."""
+    settings, saved = context.settings, None
+    if plan is not None:
+        redeemed = planning.redeem(settings, plan, command)
+        if not isinstance(redeemed, Saved):
+            return None, redeemed
+        saved = redeemed
+        if decide is not None and decide(flip.read(settings)[0]) != saved.target:
+            raise click.UsageError(f"plan {plan} is for: migrator {saved.wanted.typed}")
+    target = None if saved is None else saved.target
+    chosen = decide if target is None else lambda _: target
+    if chosen is None:
+        raise click.UsageError("say what to move, or --plan ID")
+    planned = moving.plan(
+        settings,
+        chosen,
+        expected=saved.wanted.nodes if saved and nodes is None else nodes,
         wait_gates=None if wait_gates is None else timedelta(seconds=wait_gates),
-        tell=_Gating(context),
+        tell=progress.Gating(context),
+    )
+    if saved is not None and isinstance(planned, Plan):
+        planning.require_unmoved(saved, planned)
+    return saved, planned
+
+
+def _order(
+    context: Context,
+    command: str,
+    planned: Plan,
+    saved: Saved | None,
+    *,
+    reason: str | None,
+    sunset_at: datetime | None = None,
+) -> Order:
+    wanted = None if saved is None else saved.wanted
+    return Order(
+        who=context.operator(),
+        why=wanted.why if wanted and reason is None else reason,
+        command=command,
+        sunset_at=wanted.sunset_at if wanted and sunset_at is None else sunset_at,
+        plan=None if saved is None else saved.id,
+        overrides=planned.overrides,
     )
 
 
-def _hold(planned: Plan) -> None:
+def _announce(
+    context: Context, planned: Plan, order: Order, losses: tuple[Loss, ...] = ()
+) -> None:
+    usual = None if order.soak is None else soaking.usual(context.settings)
+    context.talk(outcome.announced(context.settings, planned, order, losses, usual=usual))
+
+
+def _require(planned: Plan) -> None:
     if planned.exit_code is not Exit.DONE:
         raise Stopped(moving.refusal(planned), planned.exit_code)
 
@@ -259,9 +325,10 @@ def _wait(context: Context, seconds: float | None) -> timedelta:
     return usual if seconds is None else timedelta(seconds=seconds)
 
 
-def _committed(context: Context, after: Rollout) -> None:
-    context.note_committed(outcome.interrupted(after))
-    context.talk(f"committed epoch {after.epoch}: Ctrl-C stops only the wait from here on")
+def _followed(context: Context, soak: Soak) -> Exit:
+    """Show the soak to its end: LIMIT where it took the move back."""
+    seen = following.follow(context.settings, soak, tell=lambda one: context.talk(one.said()))
+    return Exit.DONE if seen.taken_back is None else Exit.LIMIT
 
 
 def _emit(
@@ -271,32 +338,3 @@ def _emit(
     context.emit(
         found, partial(outcome.said, shown), schema=SCHEMA, changed=changed, exit_code=exit_code
     )
-
-
-class _Waiting:
-    """Says how far the nodes are, whenever they have come further."""
-
-    def __init__(self, context: Context) -> None:
-        self._context = context
-        self._said = 0
-
-    def __call__(self, seen: Acknowledged) -> None:
-        fleet = seen.fleet
-        acked = len(fleet.live) - len(fleet.waiting)
-        if acked > self._said:
-            self._said = acked
-            self._context.talk(f"  acknowledged by {acked} of {len(fleet.live)}")
-
-
-class _Gating:
-    """Says which gates hold a move up, whenever that changes."""
-
-    def __init__(self, context: Context) -> None:
-        self._context = context
-        self._said: list[str] = []
-
-    def __call__(self, gates: tuple[Any, ...]) -> None:
-        holding = [gate.id for gate in gates if gate.blocks]
-        if holding != self._said:
-            self._said = holding
-            self._context.talk(f"  waiting for {', '.join(holding)}")

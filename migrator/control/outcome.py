@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
+from migrator.control import soaking
 from migrator.control.status import gate_json, hit, place
 from migrator.control.status.screen import gate_line
-from migrator.control.words import counted
+from migrator.control.words import at, counted, span
 from migrator.core.phases import Phase
 
 if TYPE_CHECKING:
-    from migrator.control.flip import Acknowledged
+    from migrator.control.drilling import Drill, Drilled
+    from migrator.control.flip import Acknowledged, Order
     from migrator.control.moving import Plan
     from migrator.control.retiring import Loss
+    from migrator.control.soaking import Asked, Baseline
     from migrator.core.phases import Exemption, Rollout
+    from migrator.core.soaks import Soak
     from migrator.settings import Settings
 
 SCHEMA = "migrator.move/1"
+_WIDTH = 100
 
 
 def result(
@@ -29,6 +36,9 @@ def result(
     plan: Plan | None = None,
     seen: Acknowledged | None = None,
     destroyed: tuple[Loss, ...] = (),
+    soak: Soak | None = None,
+    drill: Drill | None = None,
+    drilled: Drilled | None = None,
 ) -> dict[str, Any]:
     """The JSON of a move: `from` and `to` are the same where everything was so already."""
     entering = Phase.CUTOVER if after.exceptions else after.phase
@@ -42,14 +52,28 @@ def result(
         "epoch": after.epoch,
         "exceptions": [_exception(one) for one in after.exceptions],
         "dry_run": dry_run,
-        "would_change": dry_run and plan is not None,
+        "would_change": dry_run and (plan is not None or drill is not None),
         "state": _state(seen),
         "in_effect_at": None if seen is None else seen.in_effect_at,
         "waiting_on": [] if seen is None else [node.id for node in seen.fleet.waiting],
         "gates": [gate_json(gate, entering) for gate in plan.gates] if plan else [],
         "if_cut_over": hit(plan.hit) if plan and plan.hit is not None else None,
-        "rollback_cost_subjects": 0 if command == "rollback" else None,
+        "rollback_cost_subjects": 0 if command.startswith("rollback") else None,
         "destroys": [{"table": loss.table, "rows": loss.rows} for loss in destroyed],
+        "plan": None,
+        "soak": None if soak is None else soaking.as_json(soak),
+        "drill": None if drill is None else _drill(drill, drilled),
+    }
+
+
+def _drill(drill: Drill, drilled: Drilled | None) -> dict[str, Any]:
+    took = (None, None) if drilled is None else (drilled.back_took, drilled.forward_took)
+    back_s, forward_s = (None if one is None else round(one.total_seconds(), 3) for one in took)
+    return {
+        "resumed": drill.is_half,
+        "finished": drilled is not None and drilled.is_finished,
+        "back_s": back_s,
+        "forward_s": forward_s,
     }
 
 
@@ -65,6 +89,8 @@ def _state(seen: Acknowledged | None) -> str | None:
 
 def said(found: dict[str, Any]) -> str:
     """The result in one or two lines."""
+    if found["drill"] is not None:
+        return _drilled(found)
     if found["dry_run"]:
         verb = "would move" if found["would_change"] else "nothing to do:"
         return f"{verb} {_path(found)}; nothing was written"
@@ -75,7 +101,34 @@ def said(found: dict[str, Any]) -> str:
         "in_effect": "in effect on every living node",
         "propagating": f"committed; not acknowledged by {', '.join(found['waiting_on'])}",
     }[found["state"]]
-    return f"{_path(found)}, epoch {found['epoch']}: {state}"
+    soak = f"\n{soak_words(found['soak'])}" if found["soak"] else ""
+    return f"{_path(found)}, epoch {found['epoch']}: {state}{soak}"
+
+
+def soak_words(soak: dict[str, Any]) -> str:
+    """For how long it lasts, and what would end it."""
+    head = f"soak {span(soak['until'] - soak['since'])}, until {at(soak['until'])}"
+    usual = soak["baseline_per_min"]
+    if usual is None:
+        return f"{head}; it will not go back by itself: no sign-ins to compare with"
+    return (
+        f"{head}: auto-rollback to {soak['back_to']} if sign-ins > {soak['sign_ins']:.1f}x "
+        f"({usual:g} a minute before)"
+    )
+
+
+def _drilled(found: dict[str, Any]) -> str:
+    drill = found["drill"]
+    if found["dry_run"]:
+        return f"would drill the way back from {found['to']}; nothing was written"
+    ways = [
+        f"{name} in effect after {span(timedelta(seconds=drill[key]))}"
+        if drill[key] is not None
+        else f"{name} not acknowledged in time"
+        for name, key in (("back", "back_s"), ("forward", "forward_s"))
+    ]
+    verdict = "drilled" if drill["finished"] else "not a finished drill"
+    return f"{verdict}: {', '.join(ways)}; {found['to']} stands as before, epoch {found['epoch']}"
 
 
 def _path(found: dict[str, Any]) -> str:
@@ -85,26 +138,77 @@ def _path(found: dict[str, Any]) -> str:
     return f"{found['from']} → {found['to']}" + (f" ({exceptions})" if exceptions else "")
 
 
-def announced(settings: Settings, plan: Plan, who: str, losses: tuple[Loss, ...] = ()) -> str:
-    """The plan as shown before anybody confirms it: what, the price, the way back, the gates."""
+def announced(
+    settings: Settings,
+    plan: Plan,
+    order: Order,
+    losses: tuple[Loss, ...] = (),
+    *,
+    usual: Baseline | None = None,
+) -> str:
+    """The plan as shown before anybody confirms it: what, the way back, the price, the gates.
+
+    Args:
+        usual: sign-ins a minute before it, where it is to soak.
+    """
     before, after = plan.before, plan.target.of(plan.before)
     source = place(before.phase.value, before.percent)
     target = place(after.phase.value, after.percent)
-    epochs = f"epoch {before.epoch} → {after.epoch}"
-    lines = [f"{settings.environment} · {source} → {target} · by {who} · {epochs}"]
+    head = [
+        *([] if order.plan is None else [f"Plan {order.plan}"]),
+        *(settings.environment, f"{source} → {target}", f"by {order.who}"),
+        *([] if order.why is None else [order.why]),
+        f"epoch {before.epoch} → {after.epoch}",
+    ]
+    lines = [" · ".join(head)]
     lines += [f"  except {one.by}={one.value}: {one.phase}" for one in after.exceptions]
     if after.phase is Phase.RETIRED:
         rows = ", ".join(f"{loss.table} ({counted(loss.rows, 'row')})" for loss in losses)
-        lines += ["  IRREVERSIBLE: no command leads back from retired", f"  destroys {rows}"]
+        lines += ["  IRREVERSIBLE: no command leads back from retired"]
+        lines += wrap(f"destroys {rows}", _WIDTH, initial_indent="  ", subsequent_indent="    ")
     elif plan.target.gated:
-        lines.append("  reversible with `migrator rollback`: instant, 0 users affected")
+        lines.append(
+            "  reversible until `migrator retire`   rollback: migrator rollback, 0 users affected"
+            f"{_estimate(plan)}"
+        )
     else:
         lines.append("  price: 0 users logged out; sessions handed out so far stay good")
     if plan.hit is not None:
         users = counted(plan.hit.subjects, "user")
-        lines.append(f"  if you do this now: {users} refused {plan.hit.clients}".rstrip())
-    lines += [gate_line(gate_json(gate, Phase.CUTOVER)) for gate in plan.gates]
-    return "\n".join(lines)
+        lines.append(f"  forecast: {users} get 401 {plan.hit.clients}".rstrip())
+    if order.soak is not None and usual is not None:
+        lines.append(_soaks(order.soak, usual, after))
+    return "\n".join([*lines, *_gates(plan)])
+
+
+def _estimate(plan: Plan) -> str:
+    took = None if plan.facts is None else plan.facts.propagated
+    return "" if took is None else f", est. {span(took)}"
+
+
+def _soaks(asked: Asked, usual: Baseline, after: Rollout) -> str:
+    head = f"  soak {span(asked.lasting)}"
+    if usual.per_min is None:
+        return f"{head}, no auto-rollback: {usual.why}"
+    return (
+        f"{head}: auto-rollback if sign-ins > {asked.sign_ins:.1f}x ({usual.per_min:g} a minute), "
+        f"watched by the nodes under epoch {after.epoch}"
+    )
+
+
+def _gates(plan: Plan) -> list[str]:
+    """One line for those that pass, and each that does not."""
+    if not plan.gates or plan.facts is None:
+        return []
+    passing = [gate for gate in plan.gates if gate.result == "pass"]
+    now = plan.facts.now
+    oldest = min((gate.as_of for gate in plan.gates if gate.as_of), default=now)
+    lines = [
+        f"  gates {len(passing)}/{len(plan.gates)} pass (oldest evidence {span(now - oldest)})"
+    ]
+    entering = plan.target.phase
+    others = [gate for gate in plan.gates if gate.result != "pass"]
+    return lines + [gate_line(gate_json(gate, entering)) for gate in others]
 
 
 def interrupted(after: Rollout) -> str:

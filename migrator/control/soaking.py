@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, select
 
@@ -65,6 +65,27 @@ def standing(settings: Settings) -> Soak | None:
     """
     with at_desk(settings) as desk:
         return read(desk.connection, desk.home, desk.now)
+
+
+def as_json(soak: Soak) -> dict[str, Any]:
+    """A soak as the commands and status print it."""
+    return {
+        "since": soak.since,
+        "until": soak.until,
+        "sign_ins": soak.sign_ins,
+        "baseline_per_min": soak.baseline_per_min,
+        "back_to": soak.back.phase.value,
+    }
+
+
+def usual(settings: Settings) -> Baseline:
+    """What is usual now.
+
+    Raises:
+        Stopped: UNFIT; UNREACHABLE.
+    """
+    with at_desk(settings) as desk:
+        return baseline(desk.connection, desk.home, desk.now)
 
 
 def baseline(connection: Connection, home: str, now: datetime) -> Baseline:

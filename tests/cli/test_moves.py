@@ -385,12 +385,12 @@ def test_a_wait_says_each_step_of_the_nodes_once_and_nothing_of_none(place: Depl
     place.put("swap")
     place.beat(*NODES)
     said = place.run("rollback", "--wait", "0.5", code=7).stderr
-    assert "acknowledged by" not in said
+    assert "  acks " not in said
     with place.nodes(*NODES):
         said = (
             place.run("rollback", code=3).stderr
             + place.run("advance", "swap", "--percent", "5", "--confirm", "staging").stderr
         )
-    steps = [line for line in said.splitlines() if "acknowledged by" in line]
-    assert steps[-1] == "  acknowledged by 2 of 2"
+    steps = [line for line in said.splitlines() if line.startswith("  acks ")]
+    assert steps[-1].startswith("  acks 2/2 in ")
     assert len(steps) == len(set(steps)) <= len(NODES)

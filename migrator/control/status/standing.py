@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from migrator.control import holding, overriding
+from migrator.control import holding, overriding, soaking
 from migrator.control.words import at, span
 
 if TYPE_CHECKING:
@@ -18,19 +18,10 @@ if TYPE_CHECKING:
 
 def decided(found: Evidence) -> dict[str, Any]:
     """The keys `holds`, `overrides` and `soak`; null while nothing soaks."""
-    soak = found.soak
     return {
         "holds": [holding.as_json(one, found.now) for one in found.holds],
         "overrides": [overriding.as_json(one, found.now) for one in found.overrides],
-        "soak": None
-        if soak is None
-        else {
-            "since": soak.since,
-            "until": soak.until,
-            "sign_ins": soak.sign_ins,
-            "baseline_per_min": soak.baseline_per_min,
-            "back_to": soak.back.phase.value,
-        },
+        "soak": None if found.soak is None else soaking.as_json(found.soak),
     }
 
 
