@@ -27,6 +27,7 @@ from migrator.control import (
     soaking,
     trend,
 )
+from migrator.control.backfill import verified
 from migrator.control.brownouts import standing as standing_of_brownouts
 from migrator.control.ledgers import standing as standing_of_ledgers
 from migrator.control.ledgers import unwired
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
+    from migrator.control.backfill.verified import Verified
     from migrator.control.brownouts.standing import Standing as Brownouts
     from migrator.control.census import Census, Line, Scope
     from migrator.control.comparing import Comparison
@@ -118,6 +120,7 @@ class Evidence:
     jobs: tuple[Job, ...] = field(default=())
     ledgers: Mapping[str, Standing] = field(default_factory=dict)
     unwired: tuple[Unwired, ...] = ()
+    verified: tuple[Verified, ...] = ()
     holds: tuple[Hold, ...] = ()
     overrides: tuple[Override, ...] = ()
     drilled_at: datetime | None = None
@@ -271,6 +274,7 @@ def _gather(
         watching_since=_watching_since(connection, home, fleet),
         jobs=_jobs(connection, tables, home),
         ledgers=standing_of_ledgers.read(connection, home),
+        verified=verified.read(connection, home),
         unwired=unwired.read(connection, settings) if settings.gates.revocations else (),
     )
 

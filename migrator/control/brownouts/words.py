@@ -111,27 +111,43 @@ def reported(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def rows_of_status(brownouts: list[dict[str, Any]]) -> Iterator[str]:
-    """What the screen says of those that are open, of the next, and of those paused."""
+def rows_of_status(brownouts: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
+    """What the screen says of those open, of the next, and of those paused: title and text."""
     for one in brownouts:
         if one["state"] == "open":
             refused = counted(one["refused"], "subject")
-            yield (
-                f"BROWNOUT #{one['id']} open until {at(one['ends_at'])}, {whom(one)}, refused "
-                f"{refused}   migrator brownout abort {one['id']}"
-            )
+            text = f"#{one['id']} open until {at(one['ends_at'])}, {whom(one)}, refused {refused}"
+            yield "BROWNOUT", f"{text}   migrator brownout abort {one['id']}"
     ahead = [one for one in brownouts if one["state"] == "scheduled"]
     if ahead:
         one = ahead[0]
         more = f" · {len(ahead) - 1} more" if len(ahead) > 1 else ""
-        yield (
-            f"NEXT     brownout #{one['id']}  {at(one['starts_at'])} → {at(one['ends_at'])}  "
-            f"{whom(one)}{limits_of(one)}{more}"
-        )
-    paused = [one for one in brownouts if one["state"] == "paused"]
+        window = f"{at(one['starts_at'])} → {at(one['ends_at'])}"
+        yield "NEXT", f"brownout #{one['id']}  {window}  {whom(one)}{limits_of(one)}{more}"
+    paused = [f"#{one['id']}" for one in brownouts if one["state"] == "paused"]
     if paused:
-        named = ", ".join(f"#{one['id']}" for one in paused)
-        yield f"PAUSED   brownout {named}   migrator brownout resume"
+        yield "PAUSED", f"brownout {', '.join(paused)}   migrator brownout resume"
+
+
+def came_back(hit: dict[str, Any]) -> str:
+    """How those that a cutover hits would come back, as the end of a line; what is known of it."""
+    if hit["silent"] is not None:
+        if not hit["subjects"]:
+            return ""
+        return (
+            f" → {count(hit['silent'])} recover silently, {count(hit['sign_in'])} sign in, "
+            f"{count(hit['breaks'])} break"
+        )
+    taught = [one for one in hit["clients"] if one["silent"] is not None]
+    if not taught:
+        return ""
+    silent, sign_in, breaks = (
+        sum(one[name] for one in taught) for name in ("silent", "sign_in", "breaks")
+    )
+    met = sum(one["subjects"] for one in taught)
+    return (
+        f" → of {count(met)}: {count(silent)} silently, {count(sign_in)} sign in, {breaks} break"
+    )
 
 
 def _back(forecast: Mapping[str, Any]) -> str:

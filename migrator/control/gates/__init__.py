@@ -9,7 +9,17 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
-from migrator.control.gates import comparing, fleet, issuing, practice, store, traffic, wired
+from migrator.control.gates import (
+    backfilled,
+    comparing,
+    fleet,
+    issuing,
+    notice,
+    practice,
+    store,
+    traffic,
+    wired,
+)
 from migrator.control.gates.model import Gate
 from migrator.core.errors import Exit
 from migrator.core.phases import Phase
@@ -33,6 +43,7 @@ _DRAIN = (
     *(*_SWAP, practice.rollback_drill),
     *(issuing.swap_complete, issuing.issuing_routes, wired.revocations_wired),
     store.session_store_slo,
+    backfilled.backfill_verified,
 )
 
 SETS: dict[Phase, tuple[Judge, ...]] = {
@@ -44,6 +55,8 @@ SETS: dict[Phase, tuple[Judge, ...]] = {
         issuing.drain_horizon,
         traffic.legacy_seen,
         traffic.foreign_seen,
+        notice.brownout_done,
+        notice.notice_given,
     ),
     Phase.RETIRED: (
         fleet.nodes_acked,

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from migrator.control import counts, evidence, flip, gates, moving, sunset
-from migrator.control.status import flow, standing
+from migrator.control import counts, evidence, flip, gates, moving, presence, sunset
+from migrator.control.brownouts.calibrating import calibrated
+from migrator.control.status import compared, flow, standing
 from migrator.control.status.warnings import warnings_of
 from migrator.core.errors import Exit, Stopped
 from migrator.core.phases import RULES, Phase, back_of, next_of
@@ -35,6 +36,7 @@ _UNREAD = (
     "drain",
     "backfill",
     "compare",
+    "store",
     "ready",
     "gates",
     "if_cut_over",
@@ -115,7 +117,8 @@ def _read(found: Evidence) -> dict[str, Any]:
         "traffic": flow.traffic(found, unknown),
         "drain": flow.drain(found, unknown),
         "backfill": _backfill(found),
-        "compare": None,
+        "compare": compared.compare(found, unknown),
+        "store": compared.store(found, unknown),
         "ready": _ready(following, judged),
         "gates": [gate_json(gate, following) for gate in judged if following],
         "if_cut_over": _if_cut_over(found, unknown),
@@ -126,9 +129,9 @@ def _read(found: Evidence) -> dict[str, Any]:
         "last_change": _last_change(found, unknown),
         "warnings": warnings_of(found),
         **standing.decided(found),
+        "brownouts": found.brownouts.as_json(found.now),
         "exit_code": int(Exit.DONE),
     }
-    unknown["compare"] = "verdicts are not compared yet"
     return body
 
 
@@ -188,6 +191,7 @@ def _nodes(found: Evidence, unknown: dict[str, str]) -> dict[str, Any]:
 
 
 def _backfill(found: Evidence) -> list[dict[str, Any]]:
+    verified = {one.job: one for one in found.verified if one.at is not None}
     return [
         {
             "source": job.source,
@@ -197,6 +201,13 @@ def _backfill(found: Evidence) -> list[dict[str, Any]]:
             "rejected": job.rejected,
             "as_of": job.updated_at,
             "name": job.name,
+            "verified": {
+                "at": verified[job.name].at,
+                "rows": verified[job.name].rows,
+                "differences": verified[job.name].differences,
+            }
+            if job.name in verified
+            else None,
         }
         for job in found.jobs
     ]
@@ -236,12 +247,13 @@ def _override(one: Override) -> dict[str, Any]:
 
 def _if_cut_over(found: Evidence, unknown: dict[str, str]) -> dict[str, Any]:
     """The people a cutover of everybody would hit; `as_of` is when they were counted."""
-    census = found.would_be_hit
+    census, lesson = found.would_be_hit, found.brownouts.lesson
     if census is None and not found.is_contracted:
         unknown["if_cut_over.subjects"] = counts.UNCOUNTED
-        return {"subjects": None, "clients": [], "as_of": None}
+        return calibrated({"subjects": None, "clients": [], "as_of": None}, lesson, unknown)
     as_of = found.now if census is None else census.as_of
-    return {"subjects": 0, "clients": []} | hit(census) | {"as_of": as_of}
+    counted = {"subjects": 0, "clients": []} | hit(census) | {"as_of": as_of}
+    return calibrated(counted, lesson, unknown)
 
 
 def hit(census: Census | None) -> dict[str, Any]:
@@ -323,7 +335,7 @@ def place(phase: str | None, percent: int | None) -> str | None:
 
 
 def _census(found: Evidence) -> dict[str, Any]:
-    """What `--detail` adds: every outcome counted in a day, and whose legacy tokens are open."""
+    """What `--detail` adds: a day's outcomes, whose legacy tokens are open, how they come."""
     lines = found.usage or ()
     return {
         "usage": [
@@ -346,4 +358,5 @@ def _census(found: Evidence) -> dict[str, Any]:
             }
             for group in (found.open.groups if found.open else ())
         ],
+        **({} if found.is_contracted else presence.read(found.settings, found.now)),
     }

@@ -10,7 +10,8 @@ from datetime import datetime, timedelta
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
-from migrator.control.status import standing
+from migrator.control.brownouts.words import came_back, rows_of_status
+from migrator.control.status import compared, standing
 from migrator.control.words import UNKNOWN, age, at, count, counted, span
 from migrator.core.phases import ORDER
 
@@ -40,10 +41,12 @@ def screen(report: Report) -> str:
     lines += _drain(report)
     lines += _removal(report)
     lines += _backfill(report)
+    lines += [_row(title, "", words) for title, words in compared.rows(report)]
     lines.append("")
     lines += _ready(report)
     lines += _if_cut(report)
     lines += [_row(title, "", words) for title, words in standing.rows(report)]
+    lines += [_row(title, "", words) for title, words in rows_of_status(report["brownouts"])]
     lines += _last(report)
     lines += _warnings(report)
     return _fit(lines)
@@ -65,7 +68,21 @@ def detail(report: Report) -> str:
         f"{age(group['last_seen_at'], now):<16} {at(group['ends_at'])}  {group['issuer']}"
         for group in census["open"]
     ] or ["  nobody"]
+    lines += _verified(census, now)
     return "\n".join(line[:WIDTH] for line in lines)
+
+
+def _verified(census: Mapping[str, Any], now: datetime) -> list[str]:
+    """By which keys and where legacy tokens come, counted each time one was verified anew."""
+    lines: list[str] = []
+    for title, by in (("BY KEY", "kid"), ("BY ROUTE", "route")):
+        lines += ["", f"{title}{'verified':>{50 - len(title)}}  last seen"]
+        lines += [
+            f"  {one[by] or 'no ' + by:<28} {count(one['verified']):>18}  "
+            f"{age(one['last_at'], now):<16} {one['client'] or 'unknown client'}  {one['issuer']}"
+            for one in census.get(f"by_{by}", ())
+        ] or ["  none"]
+    return lines
 
 
 def _head(report: Report) -> str:
@@ -179,8 +196,16 @@ def _backfill(report: Report) -> Iterator[str]:
             "BACKFILL",
             "",
             f"{job['source']}: {job['state']} {progress(job['done'], job['total'])} · rejected "
-            f"{count(job['rejected'])} · {age(job['as_of'], report['generated_at'])}",
+            f"{count(job['rejected'])} · {age(job['as_of'], report['generated_at'])}"
+            f"{_verified(job, report['generated_at'])}",
         )
+
+
+def _verified(job: Mapping[str, Any], now: datetime) -> str:
+    found = job.get("verified")
+    if found is None:
+        return ""
+    return f" · verified {age(found['at'], now)}, {counted(found['differences'], 'difference')}"
 
 
 def progress(done: int, total: int | None) -> str:
@@ -245,7 +270,7 @@ def _if_cut(report: Report) -> Iterator[str]:
     more = len(hit["clients"]) - 4
     tail = f" · {more} more" if more > 0 else ""
     users = counted(hit["subjects"], "user")
-    yield _row("IF CUT", "", f"over now: {users} {named}{tail}".rstrip())
+    yield _row("IF CUT", "", f"over now: {users} {named}{tail}{came_back(hit)}".rstrip())
 
 
 def _last(report: Report) -> Iterator[str]:
