@@ -155,6 +155,19 @@ def back(rollout: Rollout) -> Target:
     return Target(phase=phase, percent=percent, exceptions=kept, gated=False)
 
 
+def back_to(rollout: Rollout, phase: Phase) -> Target | None:
+    """Go back to `phase`, all together: said twice, it is one move."""
+    _living(rollout)
+    if phase is back_of(rollout.phase):
+        return back(rollout)
+    if phase is not rollout.phase:
+        raise Stopped(_not_back(rollout.phase, phase), Exit.GATE_FAILED)
+    kept = tuple(one for one in rollout.exceptions if ORDER.index(one.phase) < ORDER.index(phase))
+    if kept == rollout.exceptions:
+        return None
+    return Target(phase=phase, percent=rollout.percent, exceptions=kept, gated=False)
+
+
 def retire(rollout: Rollout) -> Target | None:
     """Refuse legacy tokens unread, for ever."""
     if rollout.phase is Phase.RETIRED:
@@ -205,6 +218,16 @@ def _backwards(source: Phase, target: Phase) -> Problem:
         what=f"from {source} to {target} is a move back",
         why="`advance` only goes forward",
         do="migrator rollback",
+    )
+
+
+def _not_back(source: Phase, target: Phase) -> Problem:
+    before = back_of(source)
+    return Problem(
+        id="move.not_back",
+        what=f"from {source} no way back leads to {target} in one move",
+        why="going back is one phase at a time, each in effect before the next",
+        do="migrator status" if before is None else f"migrator rollback --to {before}",
     )
 
 
