@@ -45,6 +45,7 @@ COMMANDS: Mapping[str, Entry] = {
             ("status", "status:command", "One screen: phase, nodes, traffic, readiness."),
             ("nodes", "nodes:command", "Every process that runs the shim, and its epoch."),
             ("gates", "gates:command", "May I enter this phase, and what is missing?"),
+            ("compare", "compare:command", "Where the app and the shim would differ."),
             ("log", "log:command", "Who moved what, when and why."),
             ("playbook", "playbook:command", "Read the playbooks."),
         ),

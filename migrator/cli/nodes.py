@@ -64,6 +64,8 @@ def _table(shown: list[dict[str, Any]], found: dict[str, Any]) -> Table:
     table = Table(box=None, pad_edge=False)
     for title in ("node", "state", "epoch", "seen", "build", "keys", "last JWT issued"):
         table.add_column(title, no_wrap=title != "node", overflow="fold")
+    if any(node["vitals"] for node in shown):
+        table.add_column("store p99", no_wrap=True)
     now = found["generated_at"]
     for node in shown:
         issued = node["last_jwt_issued_at"]
@@ -75,8 +77,15 @@ def _table(shown: list[dict[str, Any]], found: dict[str, Any]) -> Table:
             f"{node['build'] or 'unknown'}{' (old)' if node['is_old_build'] else ''}",
             ",".join(node["key_ids"]) or "none",
             age(issued, now) if issued else "none seen",
+            *_store(node["vitals"]),
         )
     return table
+
+
+def _store(vitals: dict[str, Any] | None) -> Iterator[str]:
+    if vitals is not None:
+        p99 = vitals["p99_ms"]
+        yield "not asked" if p99 is None else f"{p99:.1f} ms"
 
 
 def _meanings(found: dict[str, Any]) -> Iterator[str]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, select
 
-from migrator.control import evidence, journal, nodes, revisions
+from migrator.control import evidence, journal, nodes, revisions, vitals
 from migrator.control.evidence import standing
 from migrator.stores import tables as page
 
@@ -60,6 +60,7 @@ def report(settings: Settings) -> dict[str, Any]:
                 "clock_skew_ms": node.clock_skew_ms,
                 "last_jwt_issued_at": node.last_jwt_issued_at,
                 "issued_horizon": node.issued_horizon,
+                "vitals": vitals.as_json(node.vitals),
             }
             for node in found
         ],

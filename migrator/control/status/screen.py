@@ -191,21 +191,26 @@ def _removal(report: Report) -> Iterator[str]:
 
 
 def _backfill(report: Report) -> Iterator[str]:
+    now: datetime = report["generated_at"]
     for job in report["backfill"][:3]:
-        yield _row(
+        row = _row(
             "BACKFILL",
             "",
             f"{job['source']}: {job['state']} {progress(job['done'], job['total'])} · rejected "
-            f"{count(job['rejected'])} · {age(job['as_of'], report['generated_at'])}"
-            f"{_verified(job, report['generated_at'])}",
+            f"{count(job['rejected'])} · {age(job['as_of'], now)}",
         )
+        verified = _verified(job, now)
+        fits = len(row) + len(verified) + 3 <= WIDTH
+        yield f"{row} · {verified}" if verified and fits else row
+        if verified and not fits:
+            yield _row("", "", verified)
 
 
 def _verified(job: Mapping[str, Any], now: datetime) -> str:
     found = job.get("verified")
     if found is None:
         return ""
-    return f" · verified {age(found['at'], now)}, {counted(found['differences'], 'difference')}"
+    return f"verified {age(found['at'], now)}, {counted(found['differences'], 'difference')}"
 
 
 def progress(done: int, total: int | None) -> str:
