@@ -175,7 +175,7 @@ def run(
         place=place,
         collection=collection,
         columns=columns,
-        source_url=_fetched(source_url),
+        source_url=fetched(source_url),
         source_name=source_url,
         standard_input=sys.stdin.buffer,
         limits=Limits(rows=limit_rows, seconds=max_seconds, batch=batch),
@@ -198,7 +198,7 @@ def run(
     )
 
 
-def _fetched(reference: str | None) -> str | None:
+def fetched(reference: str | None) -> str | None:
     """The URL that an `env:NAME` or `file:PATH` stands for: never one with a password in argv."""
     if reference is None:
         return None

@@ -5,12 +5,19 @@ The group itself, its options and the ledgers of tokens are `backfill.py`'s; thi
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import secrets
+import sys
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from migrator.cli.backfill import command, options, run, source_url_option
+from migrator.cli.backfill import command, fetched, options, run, source_url_option
 from migrator.cli.context import Context, pass_context
+from migrator.control.backfill import verifying
+from migrator.control.backfill.order import Kind as Source
+from migrator.control.backfill.order import Order
+from migrator.control.backfill.verification import text
+from migrator.control.backfill.verifying import SAMPLE, Draw
 
 if TYPE_CHECKING:
     from migrator.control.ledgers.keyspace import Kind
@@ -79,3 +86,75 @@ def listing_of(given: dict[str, Any]) -> tuple[str, Kind | None]:
 def denylist(context: Context, /, **given: Any) -> None:
     """Deny every token that a table of revoked tokens lists, such as jwt_denylist."""
     run(context, "denylist", **given)
+
+
+@command.command()
+@click.argument("source", type=click.Choice(get_args(Source)))
+@click.option("--issuer", required=True, metavar="ID", help="Whose tokens they are.")
+@click.option("--from", "table", metavar="TABLE", help="The table, as it was read.")
+@click.option("--file", metavar="PATH|-", help="The file, as it was read.")
+@click.option("--columns", default="", metavar="ours=theirs,…", help="As they were read.")
+@source_url_option
+@_with_redis
+@click.option(
+    "--sample",
+    type=click.IntRange(1, 1_000_000),
+    default=SAMPLE,
+    show_default=True,
+    help="Compare so many rows, drawn by --seed.",
+)
+@click.option("--all", "everything", is_flag=True, help="Compare every row.")
+@click.option("--seed", type=click.IntRange(0, 2**31), help="Draws the same rows again.")
+@pass_context
+def verify(context: Context, /, source: Source, **given: Any) -> None:
+    """Hold our rows against the ledger's. Exit 10 if any is not as it should be.
+
+    Run it after a backfill of SOURCE came to its end, with the same options. Differences are
+    named by the key of their row, never by a token. The result is kept: the gate
+    backfill-verified and status read it.
+    """
+    seed = given.pop("seed")
+    size = None if given.pop("everything") else given.pop("sample")
+    given.pop("sample", None)
+    draw = Draw(size=size, seed=secrets.randbelow(2**31) if seed is None else seed)
+    found = verifying.verify(context.settings, _order(context, source, given), draw)
+    context.emit(
+        found.as_json(),
+        lambda: text(found),
+        schema="migrator.verified/1",
+        exit_code=found.exit_code,
+    )
+
+
+def _order(context: Context, source: Source, given: dict[str, Any]) -> Order:
+    collection = None
+    table, file = given.pop("table"), given.pop("file")
+    url = given.pop("source_url")
+    redis_url = given.pop("redis_url")
+    if source == "redis":
+        place, collection = listing_of(given)
+        url = redis_url
+    elif source in {"jsonl", "csv"}:
+        place = _needed(file, "--file")
+    elif source == "simplejwt":
+        place = table
+    else:
+        place = _needed(table, "--from")
+    return Order(
+        kind=source,
+        issuer=given["issuer"],
+        place=place,
+        collection=collection,
+        columns=given["columns"],
+        source_url=fetched(url),
+        source_name=url,
+        standard_input=sys.stdin.buffer,
+        dry_run=context.dry_run,
+        who=context.operator(),
+    )
+
+
+def _needed(value: str | None, option: str) -> str:
+    if value is None:
+        raise click.UsageError(f"Missing option '{option}'.")
+    return value

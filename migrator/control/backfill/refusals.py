@@ -131,6 +131,17 @@ def changed(job: str, named: Iterable[str]) -> Stopped:
     )
 
 
+def unfinished(job: str, state: str | None) -> Stopped:
+    """There is nothing yet that could be held against the ledger."""
+    return _page(
+        "unfinished",
+        Exit.GATE_FAILED,
+        f"{job} is {state}: it has not come to its end" if state else f"{job} was never run",
+        "what was not read yet would be told as missing",
+        "run `migrator backfill` with the same source and options to its end, then verify it",
+    )
+
+
 def taken(job: str, who: str) -> Stopped:
     """Somebody else is at it."""
     return _page(

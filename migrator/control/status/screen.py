@@ -199,14 +199,14 @@ def _backfill(report: Report) -> Iterator[str]:
             f"{job['source']}: {job['state']} {progress(job['done'], job['total'])} · rejected "
             f"{count(job['rejected'])} · {age(job['as_of'], now)}",
         )
-        verified = _verified(job, now)
+        verified = _verification(job, now)
         fits = len(row) + len(verified) + 3 <= WIDTH
         yield f"{row} · {verified}" if verified and fits else row
         if verified and not fits:
             yield _row("", "", verified)
 
 
-def _verified(job: Mapping[str, Any], now: datetime) -> str:
+def _verification(job: Mapping[str, Any], now: datetime) -> str:
     found = job.get("verified")
     if found is None:
         return ""
