@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from migrator.cli import asked, progress
+from migrator.cli import sunset as announced_end
 from migrator.cli.context import Context, pass_context
 from migrator.control import (
     drilling,
@@ -27,6 +28,7 @@ from migrator.control.moving import Plan
 from migrator.control.outcome import SCHEMA
 from migrator.control.planning import Saved
 from migrator.core.errors import Exit, Stopped
+from migrator.core.phases import ORDER, Phase
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -61,7 +63,12 @@ def swap(context: Context, /, *, percent: int | None, plan: str | None, **option
 @asked.gated_options
 @pass_context
 def drain(context: Context, /, *, sunset: datetime | None, **options: Any) -> None:
-    """Issue sessions to everybody and legacy tokens to nobody."""
+    """Issue sessions to everybody and legacy tokens to nobody.
+
+    In drain, --sunset moves the announced end.
+    """
+    if sunset is not None and announced_end.moved(context, sunset, **options):
+        return
     _move(context, rollout.drain, "advance drain", sunset_at=sunset, soaks=True, **options)
 
 
@@ -94,17 +101,32 @@ def cutover(
 
 @click.command("rollback", epilog="Example: migrator rollback --reason 'sign-ins doubled'")
 @click.option("--drill", is_flag=True, help="Go back, then forward again to what stands.")
+@click.option(
+    "--to",
+    type=click.Choice([phase.value for phase in ORDER[:-1]]),
+    help="Where to: repeated after an interruption, it does not go back once more.",
+)
 @asked.after_options
 @pass_context
 def rollback(
-    context: Context, /, *, drill: bool, reason: str | None, wait: float | None, plan: str | None
+    context: Context,
+    /,
+    *,
+    drill: bool,
+    to: str | None,
+    reason: str | None,
+    wait: float | None,
+    plan: str | None,
 ) -> None:
     """Go one phase back, all together. Never asks, never gated."""
     if not drill:
-        _move(context, rollout.back, "rollback", reason=reason, wait=wait, plan=plan)
+        decide: Decide = rollout.back
+        if to is not None:
+            decide = partial(rollout.back_to, phase=Phase(to))
+        _move(context, decide, "rollback", reason=reason, wait=wait, plan=plan)
         return
-    if plan is not None or wait == 0:
-        raise click.UsageError("a drill takes no --plan, and waits for the nodes")
+    if plan is not None or to is not None or wait == 0:
+        raise click.UsageError("a drill takes no --plan and no --to, and waits for the nodes")
     _drill(context, reason=reason, wait=wait)
 
 
