@@ -55,6 +55,7 @@ COMMANDS: Mapping[str, Entry] = {
             ("rollback", "moves:rollback", "Go one phase back. Never asks, never gated."),
             ("retire", "moves:retire", "Take the legacy tables away. Irreversible."),
             ("brownout", "brownout:command", "Refuse some JWTs for a while, as all will be."),
+            ("plan", "plan:command", "Decide a move now, by its evidence; make it later."),
             ("hold", "hold:command", "Keep moves forward back, with a reason and an end."),
             ("override", "override:command", "Let a gate pass on your name, until a time."),
             (

@@ -42,13 +42,21 @@ class Row:
 
 
 def read(
-    connection: Connection, tables: MetaData, schema: str, *, limit: int, moves_only: bool = False
+    connection: Connection,
+    tables: MetaData,
+    schema: str,
+    *,
+    limit: int,
+    moves_only: bool = False,
+    since: datetime | None = None,
 ) -> tuple[Row, ...]:
-    """The last rows, newest first."""
+    """The last rows, newest first; those from `since` on, where it is given."""
     table = tables.tables[f"{schema}.rollout_log"]
     query = select(table).order_by(table.c.id.desc()).limit(limit)
     if moves_only:
         query = query.where(table.c.command != IN_EFFECT, table.c.from_phase.is_not(None))
+    if since is not None:
+        query = query.where(table.c.at >= since)
     return tuple(Row(**row) for row in connection.execute(query).mappings())
 
 

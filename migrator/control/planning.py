@@ -127,6 +127,7 @@ class Saved:
             "id": self.id,
             "state": self.state(now),
             "command": self.wanted.typed,
+            "move": self.wanted.command,
             "who": self.created_by,
             "why": self.wanted.why,
             "created_at": self.created_at,
@@ -214,7 +215,7 @@ def _insert(desk: Desk, made: Saved) -> str:
             epoch=made.epoch,
             body=dict(made.body),
         )
-        if desk.connection.execute(row.on_conflict_do_nothing()).rowcount == 1:
+        if desk.connection.scalar(row.on_conflict_do_nothing().returning(table.c.id)):
             return drawn
     raise AssertionError(_ID_BYTES)
 

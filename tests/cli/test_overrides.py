@@ -43,7 +43,7 @@ def test_an_override_lets_a_gate_pass_and_leaves_what_it_says(place: Deployment)
         assert "OVERRIDE" in screen
         assert "o drain-horizon" in screen
         assert place.move("cutover", "--all")["changed"]
-        moved = [row for row in place.json("log")["rows"] if row["command"] == "cutover"][0]
+        moved = next(row for row in place.json("log")["rows"] if row["command"] == "cutover")
         assert [one["gate"] for one in moved["detail"]["overrides"]] == ["drain-horizon"]
 
 
