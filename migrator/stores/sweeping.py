@@ -70,6 +70,22 @@ PILES = (
         "hour",
         legacy=True,
     ),
+    Pile(
+        "differences",
+        "differences",
+        "(hour, direction, issuer, client, route, verdict)",
+        f"hour < {_NOW} - interval '90 days'",
+        "hour",
+        legacy=True,
+    ),
+    Pile(
+        "legacy_census",
+        "legacy_census",
+        "(hour, issuer, client, kid, route)",
+        f"hour < {_NOW} - interval '90 days'",
+        "hour",
+        legacy=True,
+    ),
 )
 
 LEGACY_TOKENS = "legacy_tokens"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from migrator.control.census import Census
 from migrator.control.gates.model import Gate
 from migrator.control.words import counted, span
+from migrator.core.comparing import PAIR
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -118,7 +119,7 @@ def living(evidence: Evidence, since: datetime) -> Census:
     seen = evidence.seen or Census(subjects=0, groups=())
     answers: dict[tuple[str, str], set[str]] = {}
     for line in evidence.usage or ():
-        if _is_within(line, since):
+        if _is_within(line, since) and not line.outcome.startswith(PAIR):
             answers.setdefault((line.issuer, line.client), set()).add(line.outcome)
     groups = tuple(
         group for group in seen.groups if not _only_dead(answers.get((group.issuer, group.client)))
