@@ -11,7 +11,7 @@ from migrator.control.deciding import at_desk
 from migrator.core.errors import Exit, Problem, Stopped
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from migrator.control.brownouts.rows import Row
     from migrator.control.brownouts.teaching import Outcome
@@ -42,18 +42,9 @@ def report(settings: Settings, number: int) -> dict[str, Any]:
         "brownout": row.as_json(desk.now, met),
         "totals": _totals(found) if kept else dict.fromkeys(_CAME),
         "clients": _clients(row, found),
-        "forecast_error": error_of(row.forecast, met),
+        "forecast_error": teaching.error_of(row.forecast, met),
         "unknown": {} if kept else {"totals": why, "brownout.refused": why},
     }
-
-
-def error_of(forecast: Mapping[str, Any], met: int | None) -> dict[str, Any] | None:
-    """How far the forecast was off; None: there was none, or nothing to hold it against."""
-    expected = forecast.get("subjects")
-    if expected is None or met is None:
-        return None
-    percent = round(100 * (met - expected) / expected, 1) if expected else None
-    return {"forecast": expected, "actual": met, "percent": percent}
 
 
 def _totals(found: Sequence[Outcome]) -> dict[str, int]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import case, insert, literal, update
 from sqlalchemy.dialects.postgresql import JSONB
 
-from migrator.control import evidence, flip
+from migrator.control import evidence, flip, journal
 from migrator.control.brownouts import asking, forecasting, teaching
 from migrator.control.brownouts.rows import AHEAD, STANDING, Row, read, window_json
 from migrator.control.brownouts.rows import refused as refused_by
@@ -22,6 +22,7 @@ from migrator.control.deciding import at_desk
 from migrator.control.notices import announced_end
 from migrator.control.words import at
 from migrator.core.errors import Exit, Problem, Stopped
+from migrator.stores import tables as page
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -339,7 +340,7 @@ def _publish(desk: Desk, before: Rollout, windows: Iterable[Brownout]) -> None:
         .values(brownouts=[window_json(one) for one in windows], epoch=epoch, soak=kept)
     )
     if changed.rowcount != 1:
-        raise Stopped(_overtaken(before), Exit.CONFLICT)
+        raise Stopped(_overtaken(desk, before), Exit.CONFLICT)
     desk.connection.execute(insert(feed).values(kind="legacy", key=f"epoch:{epoch}"))
 
 
@@ -351,10 +352,12 @@ def _record(desk: Desk, command: str, rows: Sequence[Row], who: str, why: str | 
 # ---- refusals ----------------------------------------------------------------------------------
 
 
-def _overtaken(before: Rollout) -> Problem:
+def _overtaken(desk: Desk, before: Rollout) -> Problem:
+    other = journal.overtook(desk.connection, page.in_schema(desk.home), desk.home, before.epoch)
+    named = "somebody" if other is None else f"{other.who} ran `{other.command}`"
     return Problem(
         id="brownout.overtaken",
-        what="the rollout moved while this was decided",
+        what=f"the rollout moved while this was decided: {named}",
         why=f"this was judged under epoch {before.epoch}; nothing of it was written",
         do="migrator log, then decide again",
     )

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from migrator.control import notices
 from migrator.control.brownouts import teaching
-from migrator.control.brownouts.reporting import error_of
 from migrator.control.brownouts.rows import AHEAD, Row, refused
 from migrator.control.brownouts.rows import read as rows_of
 from migrator.control.brownouts.teaching import Lesson
@@ -52,7 +51,7 @@ class Standing:
     def _one(self, row: Row, now: datetime) -> dict[str, Any]:
         met = None if self.refused is None else self.refused.get(row.id, 0)
         is_over = row.state(now) not in AHEAD
-        error = error_of(row.forecast, met) if is_over else None
+        error = teaching.error_of(row.forecast, met) if is_over else None
         return {**row.as_json(now, met), "forecast_error": error}
 
 

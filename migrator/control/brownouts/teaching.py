@@ -8,7 +8,7 @@ good by a cutover: a machine, or somebody who waited. Who was not seen since tau
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
 
@@ -149,6 +149,15 @@ def learned(found: Sequence[Outcome]) -> Lesson:
     }
     taught = {one.brownout for one in found if (one.issuer, _product(one.client)) in shares}
     return Lesson(brownouts=tuple(sorted(taught)), shares=shares)
+
+
+def error_of(forecast: Mapping[str, Any], met: int | None) -> dict[str, Any] | None:
+    """How far the forecast was off; None: there was none, or nothing to hold it against."""
+    expected = forecast.get("subjects")
+    if expected is None or met is None:
+        return None
+    percent = round(100 * (met - expected) / expected, 1) if expected else None
+    return {"forecast": expected, "actual": met, "percent": percent}
 
 
 def _product(client: str) -> str:

@@ -64,9 +64,14 @@ def line(one: dict[str, Any]) -> str:
     refused = "" if not one["refused"] else f" · refused {counted(one['refused'], 'subject')}"
     why = f" · {one['why_over']}" if one["why_over"] else ""
     return (
-        f"{named:<12}{one['state']:<10} {at(one['starts_at'])} → {at(one['ends_at'])}  "
-        f"{whom(one)}{limits_of(one)}{refused}{why}"
+        f"{named:<12}{one['state']:<10} {_window(one)}  {whom(one)}{limits_of(one)}{refused}{why}"
     )
+
+
+def _window(one: dict[str, Any]) -> str:
+    begins, ends = at(one["starts_at"]), at(one["ends_at"])
+    day, _, _ = begins.partition(" ")
+    return f"{begins} → {ends.removeprefix(f'{day} ')}"
 
 
 def whom(one: dict[str, Any]) -> str:
@@ -122,8 +127,7 @@ def rows_of_status(brownouts: list[dict[str, Any]]) -> Iterator[tuple[str, str]]
     if ahead:
         one = ahead[0]
         more = f" · {len(ahead) - 1} more" if len(ahead) > 1 else ""
-        window = f"{at(one['starts_at'])} → {at(one['ends_at'])}"
-        yield "NEXT", f"brownout #{one['id']}  {window}  {whom(one)}{limits_of(one)}{more}"
+        yield "NEXT", f"brownout #{one['id']}  {_window(one)}  {whom(one)}{limits_of(one)}{more}"
     paused = [f"#{one['id']}" for one in brownouts if one["state"] == "paused"]
     if paused:
         yield "PAUSED", f"brownout {', '.join(paused)}   migrator brownout resume"
