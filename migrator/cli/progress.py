@@ -29,13 +29,19 @@ class Waiting:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._since = time.monotonic()
+        self._epoch = -1
+        self._since = 0.0
         self._said = 0
         self._done = False
 
     def __call__(self, seen: Acknowledged) -> None:
         """Take one look."""
         fleet = seen.fleet
+        if fleet.epoch != self._epoch:  # a drill waits for two
+            self._epoch, self._since, self._said, self._done = (
+                *(fleet.epoch, time.monotonic(), 0),
+                False,
+            )
         acked = len(fleet.live) - len(fleet.waiting)
         took = span(timedelta(seconds=round(time.monotonic() - self._since, 1)))
         if acked > self._said:

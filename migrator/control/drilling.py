@@ -170,8 +170,8 @@ def price(drill: Drill) -> str:
     begun = " (begun before: only the way forward is left)" if drill.is_half else ""
     cost = {
         Phase.CUTOVER: "for these seconds JWTs are accepted again",
-        Phase.DRAIN: "for these seconds the app issues JWTs again, and the drain horizon starts "
-        "anew",
+        Phase.DRAIN: "for these seconds the app issues JWTs again,\n"
+        "  and the drain horizon starts anew",
         Phase.SWAP: "for these seconds nobody is handed a session",
     }.get(source, "")
     return f"drill: {path}, each way about {each}{begun}\n  price: 0 users logged out; {cost}"

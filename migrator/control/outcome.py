@@ -111,10 +111,8 @@ def soak_words(soak: dict[str, Any]) -> str:
     usual = soak["baseline_per_min"]
     if usual is None:
         return f"{head}; it will not go back by itself: no sign-ins to compare with"
-    return (
-        f"{head}: auto-rollback to {soak['back_to']} if sign-ins > {soak['sign_ins']:.1f}x "
-        f"({usual:g} a minute before)"
-    )
+    limit = f"{soak['sign_ins']:g}x the {usual:.1f} a minute before"
+    return f"{head}: auto-rollback if sign-ins > {limit}"
 
 
 def _drilled(found: dict[str, Any]) -> str:
@@ -177,7 +175,7 @@ def announced(
         users = counted(plan.hit.subjects, "user")
         lines.append(f"  forecast: {users} get 401 {plan.hit.clients}".rstrip())
     if order.soak is not None and usual is not None:
-        lines.append(_soaks(order.soak, usual, after))
+        lines.append(_soaks(order.soak, usual))
     return "\n".join([*lines, *_gates(plan)])
 
 
@@ -186,14 +184,12 @@ def _estimate(plan: Plan) -> str:
     return "" if took is None else f", est. {span(took)}"
 
 
-def _soaks(asked: Asked, usual: Baseline, after: Rollout) -> str:
+def _soaks(asked: Asked, usual: Baseline) -> str:
     head = f"  soak {span(asked.lasting)}"
     if usual.per_min is None:
         return f"{head}, no auto-rollback: {usual.why}"
-    return (
-        f"{head}: auto-rollback if sign-ins > {asked.sign_ins:.1f}x ({usual.per_min:g} a minute), "
-        f"watched by the nodes under epoch {after.epoch}"
-    )
+    limit = f"{asked.sign_ins:g}x the usual {usual.per_min:.1f} a minute"
+    return f"{head}: the nodes take it back if sign-ins > {limit}"
 
 
 def _gates(plan: Plan) -> list[str]:

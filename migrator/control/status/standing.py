@@ -46,7 +46,5 @@ def _soak(soak: dict[str, Any], left: str) -> str:
     usual = soak["baseline_per_min"]
     if usual is None:
         return f"{left} left, no auto-rollback: nothing to compare sign-ins with"
-    return (
-        f"{left} left, auto-rollback to {soak['back_to']} if sign-ins > {soak['sign_ins']:.1f}x "
-        f"({usual:g} a minute before)"
-    )
+    limit = f"{soak['sign_ins']:.1f}x ({usual:.1f} a minute before)"
+    return f"{left} left, auto-rollback to {soak['back_to']} if sign-ins > {limit}"
