@@ -95,11 +95,13 @@ WITH batch AS MATERIALIZED (
 SELECT (SELECT max(l.ends_at) FROM (%(open)s) l WHERE {scope}) AS ends_at,
   (SELECT min(%(end)s) FROM batch) AS reached
 """
+# Every issuer there is, one step along the same index each: the settings may have forgotten one.
 _ISSUERS = """
 WITH RECURSIVE one AS (
-  SELECT min(issuer) AS issuer FROM {s}.%(table)s WHERE %(where)s
+  (SELECT issuer FROM {s}.%(table)s WHERE %(where)s ORDER BY issuer, %(end)s LIMIT 1)
   UNION ALL
-  SELECT (SELECT min(issuer) FROM {s}.%(table)s n WHERE n.issuer > one.issuer AND %(where)s)
+  SELECT (SELECT n.issuer FROM {s}.%(table)s n WHERE n.issuer > one.issuer AND %(where)s
+    ORDER BY n.issuer, n.%(end)s LIMIT 1)
   FROM one WHERE one.issuer IS NOT NULL)
 SELECT issuer FROM one WHERE issuer IS NOT NULL"""
 
