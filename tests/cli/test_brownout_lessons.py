@@ -160,7 +160,7 @@ def test_status_shows_what_is_open_what_is_next_and_what_is_paused(place: Deploy
     hit(place, 1, "ann", "web")
     screen = place.run("status").stdout
     assert "BROWNOUT #1 open until" in screen
-    assert "10 % of all, refused 1 subject" in screen
+    assert "refused 1 subject, 10 % of all   migrator brownout abort 1" in screen
     assert "NEXT     brownout #2" in screen
     assert "20 % of all, abort if sign-ins > 2x" in screen
     found = place.json("status")["brownouts"]

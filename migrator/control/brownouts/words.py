@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from migrator.control.brownouts.scheduling import Decided, Planned
 
+_WIDTH = 100
 _MOST_CLIENTS = 8
 
 
@@ -59,13 +60,15 @@ def listed(found: dict[str, Any]) -> str:
 
 
 def line(one: dict[str, Any]) -> str:
-    """One brownout."""
+    """One brownout: a line, and a second one where it says more than fits."""
     named = "brownout" if one["id"] is None else f"brownout {one['id']}"
     refused = "" if not one["refused"] else f" · refused {counted(one['refused'], 'subject')}"
     why = f" · {one['why_over']}" if one["why_over"] else ""
-    return (
-        f"{named:<12}{one['state']:<10} {_window(one)}  {whom(one)}{limits_of(one)}{refused}{why}"
-    )
+    head = f"{named:<12}{one['state']:<10} {_window(one)}  {whom(one)}"
+    more = f"{limits_of(one)}{refused}{why}"
+    if len(head) + len(more) <= _WIDTH:
+        return head + more
+    return f"{head}\n{'':<23}{more.lstrip(' ·,')}"[: 2 * _WIDTH]
 
 
 def _window(one: dict[str, Any]) -> str:
@@ -120,9 +123,10 @@ def rows_of_status(brownouts: list[dict[str, Any]]) -> Iterator[tuple[str, str]]
     """What the screen says of those open, of the next, and of those paused: title and text."""
     for one in brownouts:
         if one["state"] == "open":
+            _, _, until = at(one["ends_at"]).partition(" ")
             refused = counted(one["refused"], "subject")
-            text = f"#{one['id']} open until {at(one['ends_at'])}, {whom(one)}, refused {refused}"
-            yield "BROWNOUT", f"{text}   migrator brownout abort {one['id']}"
+            text = f"#{one['id']} open until {until}, refused {refused}, {whom(one)}"
+            yield "BROWNOUT", f"{text:.60}   migrator brownout abort {one['id']}"
     ahead = [one for one in brownouts if one["state"] == "scheduled"]
     if ahead:
         one = ahead[0]

@@ -275,7 +275,12 @@ def _if_cut(report: Report) -> Iterator[str]:
     more = len(hit["clients"]) - 4
     tail = f" · {more} more" if more > 0 else ""
     users = counted(hit["subjects"], "user")
-    yield _row("IF CUT", "", f"over now: {users} {named}{tail}{came_back(hit)}".rstrip())
+    back = came_back(hit)
+    if not back:
+        yield _row("IF CUT", "", f"over now: {users} {named}{tail}".rstrip())
+        return
+    yield _row("IF CUT", "", f"over now: {users}{back}")
+    yield _row("", "", f"{named}{tail}")
 
 
 def _last(report: Report) -> Iterator[str]:
