@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from migrator.control import decisions, evidence, flip, journal, moving, notices, rollout, soaking
 from migrator.control.deciding import at_desk
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from migrator.control.decisions import Hold
     from migrator.control.flip import Acknowledged
-    from migrator.control.journal import Row
     from migrator.core.phases import Rollout
     from migrator.settings import Settings
 
@@ -78,7 +77,7 @@ def plan(settings: Settings) -> Drill:
         tables = page.in_schema(desk.home)
         took = journal.propagated(desk.connection, tables, desk.home)
         last = journal.read(desk.connection, tables, desk.home, limit=1, moves_only=True)
-        begun = begun_by(last[0]) if last else None
+        begun = journal.half_drill(last[0]) if last else None
         holds = decisions.holds_ahead(desk.connection, desk.home, desk.now)
         soak = soaking.read(desk.connection, desk.home, desk.now)
         scheduled = notices.announced_end(desk.connection, desk.home, stands)
@@ -104,12 +103,6 @@ def plan(settings: Settings) -> Drill:
         is_half=False,
         took=took,
     )
-
-
-def begun_by(last: Row) -> dict[str, Any] | None:
-    """What the last move keeps of a drill that it began and nobody finished."""
-    found = last.detail.get("drill", {}) if last.command == DRILL else {}
-    return dict(found) if "restores" in found else None
 
 
 def run(

@@ -92,6 +92,12 @@ def drilled_at(connection: Connection, tables: MetaData, schema: str) -> datetim
     return last
 
 
+def half_drill(last: Row) -> dict[str, Any] | None:
+    """What the last move keeps of a drill that it began and nobody finished; None: it did not."""
+    found = last.detail.get("drill", {}) if last.command == DRILL else {}
+    return dict(found) if "restores" in found else None
+
+
 def propagated(
     connection: Connection, tables: MetaData, schema: str, *, epoch: int | None = None
 ) -> timedelta | None:

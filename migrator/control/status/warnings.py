@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from migrator.control import journal
 from migrator.control.census import DAY
 from migrator.control.ledgers import standing
 from migrator.control.nodes import names
@@ -73,6 +74,10 @@ def _all(found: Evidence) -> Iterator[tuple[str, str, str]]:
             "retired, and the legacy tables are still there",
             "migrator retire",
         )
+    half = journal.half_drill(found.moves[0]) if found.moves else None
+    if half is not None:
+        text = f"a drill went back to {rollout.phase} and not forward again"
+        yield "drill.unfinished", text, "migrator rollback --drill"
     yield from _stragglers(found)
 
 
