@@ -83,12 +83,20 @@ class Answers:
         if code != 401:
             return _answer(code, said)
         said["reason"] = word(reason)
-        challenge = (b"WWW-Authenticate", self.scheme + b' error="invalid_token"')
+        challenge = (b"WWW-Authenticate", self._challenge(reason))
         if self.body is None:
             return _answer(self.refusal_status, said, challenge)
         text = self.body.replace("{error}", said["error"]).replace("{reason}", said["reason"])
         body = text.encode()
         return Answer(self.refusal_status, (*_framed(_kind(text), body), challenge), body)
+
+    def _challenge(self, reason: Reason) -> bytes:
+        """What RFC 6750 says of a refusal, and of a retired JWT where its client reads on."""
+        challenge = self.scheme + b' error="invalid_token"'
+        if reason is not Reason.LEGACY_RETIRED or self.deprecation_link is None:
+            return challenge
+        told = b', error_description="legacy token retired", error_uri="%b"'
+        return challenge + told % self.deprecation_link
 
     def unavailable(self) -> Answer:
         """The answer while nobody can say whether the credential is good: never 401."""
@@ -101,7 +109,7 @@ class Answers:
         verdict, amended = outcome.verdict, list(headers)
         if isinstance(verdict, Admitted):
             if verdict.notice is not None:
-                amended += self._notice(verdict.notice, headers)
+                amended = self._noticed(amended, verdict.notice)
             if verdict.hand_out is not None and may_hand_out(headers, code=code, asked=asked):
                 amended = self._hand_out(amended, verdict, verdict.hand_out, outcome)
         if outcome.dead_cookie or outcome.sent is not None:
@@ -182,17 +190,24 @@ class Answers:
             return []
         return self.jar.hinted(self._lasts_s(verdict))
 
-    def _notice(self, notice: Notice, headers: RawHeaders) -> list[RawHeader]:
-        """Deprecation (RFC 9745) and Sunset (RFC 8594), unless the app says its own."""
+    def _noticed(self, headers: list[RawHeader], notice: Notice) -> list[RawHeader]:
+        """Deprecation (RFC 9745) and Sunset (RFC 8594), unless the app says its own.
+
+        They are about a credential, not about the resource: no cache may hand them to others.
+        """
         said: list[RawHeader] = []
         if not _has(headers, b"Deprecation"):
             said.append((b"Deprecation", b"@%d" % int(notice.deprecated_at.timestamp())))
-        if notice.sunset_at is not None and not _has(headers, b"Sunset"):
+        ends = notice.sunset_at is not None and not _has(headers, b"Sunset")
+        if notice.sunset_at is not None and ends:
             said.append((b"Sunset", _imf(notice.sunset_at)))
         if self.deprecation_link is not None:
-            link = b'<%b>; rel="deprecation"; type="text/html"' % self.deprecation_link
-            said.append((b"Link", link))
-        return said
+            for relation in (b"deprecation", b"sunset") if ends else (b"deprecation",):
+                link = b'<%b>; rel="%b"; type="text/html"' % (self.deprecation_link, relation)
+                said.append((b"Link", link))
+        if not _has(headers, b"Cache-Control"):
+            said.append((b"Cache-Control", b"private"))
+        return [*_listed(headers, b"Vary", _VARY), *said]
 
     def _sets_cookie(self, headers: RawHeaders) -> bool:
         """Whether the app itself sets or clears our cookie here: it knows best."""

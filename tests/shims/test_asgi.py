@@ -357,11 +357,31 @@ def test_draining_client_is_told_until_when(
     assert answer.headers.get_list("link") == [
         "</next>",
         '<https://acme.example/sessions>; rel="deprecation"; type="text/html"',
+        '<https://acme.example/sessions>; rel="sunset"; type="text/html"',
     ]
+    assert answer.headers["cache-control"] == "private"
+    assert answer.headers["vary"] == "Authorization, Cookie"
     _script(async_gate, Admitted(ada, notice=Notice(notice.deprecated_at, None)))
     answer = client.get("/told?Deprecation=@1", headers=BEARER)
     assert answer.headers.get_list("deprecation") == ["@1"]
     assert "sunset" not in answer.headers
+    assert len(answer.headers.get_list("link")) == 1
+    answer = client.get("/told?Cache-Control=max-age=9", headers=BEARER)
+    assert answer.headers.get_list("cache-control") == ["max-age=9"]
+
+
+def test_a_client_whose_jwt_is_retired_is_told_where_to_read_on(
+    settings: Callable[..., Settings], async_gate: Gate
+) -> None:
+    client = _client(settings(http={"deprecation_link": "https://acme.example/s"}), async_gate)
+    _script(async_gate, Refused(Reason.LEGACY_RETIRED))
+    assert client.get("/", headers=BEARER).headers["www-authenticate"] == (
+        'Bearer error="invalid_token", error_description="legacy token retired", '
+        'error_uri="https://acme.example/s"'
+    )
+    _script(async_gate, Refused(Reason.DENIED))
+    challenge = client.get("/", headers=BEARER).headers["www-authenticate"]
+    assert challenge == 'Bearer error="invalid_token"'
 
 
 DEAD = {"Cookie": "a=1; __Host-session=jwt; b=2"}
