@@ -13,7 +13,7 @@ import click
 
 from migrator.cli.backfill import command, fetched, options, run, source_url_option
 from migrator.cli.context import Context, pass_context
-from migrator.control.backfill import verifying
+from migrator.control.backfill import coverage, covered, verifying
 from migrator.control.backfill.order import Kind as Source
 from migrator.control.backfill.order import Order
 from migrator.control.backfill.verification import text
@@ -123,6 +123,23 @@ def verify(context: Context, /, source: Source, **given: Any) -> None:
         lambda: text(found),
         schema="migrator.verified/1",
         exit_code=found.exit_code,
+    )
+
+
+@command.command("coverage")
+@click.option("--issuer", metavar="ID", help="Of one issuer only.")
+@pass_context
+def coverage_of(context: Context, issuer: str | None) -> None:
+    """Say what the ledgers gave, what they cannot, and who is seen without them.
+
+    Nothing is changed. Where a ledger keeps raw tokens and was read to its end, the statement
+    that would blank them is printed with its dangers; it is yours to run.
+    """
+    found = coverage.report(context.settings, issuer=issuer)
+    context.emit(
+        {"issuers": [one.as_json() for one in found]},
+        lambda: covered.text(found),
+        schema="migrator.coverage/1",
     )
 
 

@@ -85,6 +85,8 @@ def test_the_report_says_what_was_done_and_what_cannot_be(shell: Shell, tmp_path
             " (its issue 863):"
         ),
         "    they become sessions at the refresh route",
+        "seen with a legacy token in 1 d:",
+        "  subjects: unknown, none was counted",
     ]
     assert json.loads(rejects.read_text()) == {"row": "6", "reason": "not_a_jws"}
 

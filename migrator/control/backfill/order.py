@@ -17,6 +17,7 @@ from sqlalchemy import Connection, select
 
 from migrator.control import revisions, schema
 from migrator.control.backfill import (
+    coverage,
     csv_file,
     denylist,
     jsonl,
@@ -27,6 +28,7 @@ from migrator.control.backfill import (
     table,
 )
 from migrator.control.backfill import mapping as maps
+from migrator.control.backfill.coverage import Coverage
 from migrator.control.backfill.records import opened as opened_file
 from migrator.control.backfill.rows import Source
 from migrator.control.backfill.runner import Limits, Outcome, Runner, Tell
@@ -38,6 +40,7 @@ from migrator.stores import tables
 Kind: TypeAlias = Literal["simplejwt", "table", "jsonl", "csv", "denylist", "redis"]
 
 EXITS: Mapping[str, Exit] = {
+    "paused": Exit.LIMIT,
     "done": Exit.DONE,
     "limit": Exit.LIMIT,
     "interrupted": Exit.INTERRUPTED,
@@ -80,6 +83,7 @@ class Report:
     place: str
     outcome: Outcome
     unseedable: tuple[tuple[str, str], ...]
+    coverage: Coverage
 
     @property
     def exit_code(self) -> Exit:
@@ -107,6 +111,7 @@ class Report:
             "examples": [{"row": row, "reason": reason} for row, reason in outcome.examples],
             "rejects": None if self.order.rejects is None else str(self.order.rejects),
             "unseedable": [{"what": what, "why": why} for what, why in self.unseedable],
+            "coverage": self.coverage.seen_as_json(),
             "here": outcome.here,
             "seconds": seconds,
             "rows_per_second": round(outcome.here / seconds) if seconds else None,
@@ -135,7 +140,8 @@ def fulfil(settings: Settings, order: Order, tell: Tell) -> Report:
             tell=tell,
             dry_run=order.dry_run,
         ).run(issuer=issuer.id, who=order.who, restart=order.restart, path=order.rejects)
-    return Report(order, source.place, outcome, source.unseedable)
+        covered = coverage.of_issuer(connection, settings, issuer.id)
+    return Report(order, source.place, outcome, source.unseedable, covered)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 
+from migrator.control.backfill import covered
 from migrator.control.backfill.order import Report
 from migrator.control.backfill.runner import Progress
 
@@ -22,6 +23,7 @@ _WORDS = {
 _ENDS = {
     "done": "done",
     "limit": "stopped by a limit: what is done is kept, the next run goes on",
+    "paused": "paused: what is done is kept, the next run goes on",
     "interrupted": "interrupted: what is done is kept, the next run goes on",
 }
 
@@ -85,6 +87,7 @@ def text(report: Report) -> str:
         rows += textwrap.wrap(
             f"{what}: {why}", WIDTH, initial_indent="  ", subsequent_indent="    "
         )
+    rows += covered.seen(report.coverage)
     return "\n".join([head, *rows])
 
 
