@@ -51,6 +51,9 @@ PILES = (
     Pile("sessions_ended", "sessions", "id", f"revoked_at < {_NOW} - %(keep)s", "revoked_at"),
     Pile("sessions_expired", "sessions", "id", f"expires_at < {_NOW} - %(keep)s", "expires_at"),
     Pile("denials", "denials", "id", f"until < {_NOW}", "until", legacy=True),
+    Pile(
+        "minutes", "minutes", "(minute, outcome)", f"minute < {_NOW} - interval '2 days'", "minute"
+    ),
     Pile("feed", "feed", "id", f"at < {_NOW} - interval '1 hour'", "id"),
     Pile(
         "nodes",

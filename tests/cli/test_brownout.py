@@ -216,6 +216,15 @@ def test_only_an_open_one_is_aborted_and_the_reason_stays(place: Deployment) -> 
     assert unknown["error"]["id"] == "brownout.unknown"
 
 
+def test_the_sweep_takes_figures_older_than_two_days(place: Deployment) -> None:
+    place.execute(
+        "INSERT INTO migrator.minutes (minute, outcome, count) VALUES"
+        " (now() - interval '49 hours', 'sign_in', 1), (now(), 'sign_in', 1)"
+    )
+    assert place.json("sweep")["deleted"]["minutes"] == 1
+    assert place.value("SELECT count(*) FROM migrator.minutes") == 1
+
+
 @pytest.mark.parametrize("command", ["pause", "resume", "cancel", "abort"])
 def test_a_rehearsed_decision_writes_nothing(place: Deployment, command: str) -> None:
     schedule(place, *WINDOW)
