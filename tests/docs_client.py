@@ -15,6 +15,7 @@ class Answer:
 
     status: int
     headers: Mapping[str, str]
+    body: bytes = b"{}"
 
 
 @contextmanager
@@ -30,7 +31,11 @@ def serving(answers: Sequence[Answer]) -> Iterator[tuple[str, list[str]]]:
             for name, value in answer.headers.items():
                 self.send_header(name, value)
             self.end_headers()
-            self.wfile.write(b"{}")
+            self.wfile.write(answer.body)
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.do_GET()
 
         def log_message(self, *_: object) -> None:
             """Nothing: the test looks at what was seen."""

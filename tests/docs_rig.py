@@ -29,7 +29,7 @@ import psycopg
 
 from migrator.stores.drivers import conninfo
 from tests import docs_legacy
-from tests.docs_blocks import Block, Mark, blocks, commands, pieces, prints
+from tests.docs_blocks import blocks
 
 ROOT = Path(__file__).parent.parent
 NODES = 2
@@ -62,6 +62,7 @@ _EDITS = {
     '# login = ["/auth/login"]': 'login = ["/auth/login"]',
     '# refresh = ["/auth/refresh"]': 'refresh = ["/auth/refresh"]',
 }
+_COUNTED = "SELECT sum(count) FROM migrator.legacy_usage WHERE outcome LIKE 'legacy%'"
 _ISOLATED = ("MIGRATOR_", "DEMO_")
 
 
@@ -155,6 +156,7 @@ class Rollout:
             "theft": self.theft,
             "straggler": self.straggler,
             "forward": self.go_forward,
+            "brownout-over": self.outlast_brownouts,
             "clean-up": self.clean_up,
             "wait-for-cutover": lambda: self.wait_for("cutover"),
             "wait-for-retire": lambda: self.wait_for("retire"),
@@ -227,6 +229,12 @@ class Rollout:
             if code != 0:
                 raise Differs(f"{command}: exit {code}\n{printed}")
 
+    def outlast_brownouts(self) -> None:
+        """The minutes until no window is open."""
+        self._until(
+            lambda: '"open"' not in self.run("migrator brownout list --json")[1], "its end"
+        )
+
     def clean_up(self) -> None:
         """The deployment after the end: no issuers, no swap key, no signing secret."""
         config = self.directory / "migrator.toml"
@@ -244,7 +252,7 @@ class Rollout:
 
     def _counted(self) -> int:
         with psycopg.connect(**conninfo(self.url), autocommit=True) as connection:
-            found = connection.execute("SELECT sum(count) FROM migrator.legacy_usage").fetchone()
+            found = connection.execute(_COUNTED).fetchone()
         return int(found[0] or 0) if found else 0
 
     def _answers(self, module: str) -> bool:
@@ -334,52 +342,6 @@ def snippets(page: Path) -> dict[str, str]:
         if named := re.match(r"# (\w+)\.py\n", block.text):
             found[named[1]] = block.text + "\n"
     return found
-
-
-NOT_RUN: Mapping[str, str] = {
-    "pip install ": "installs a package; the wheel's own test does",
-    "make demo": "run by the demo's own test",
-    "make test": "is what runs this test",
-}
-
-
-def walk(rollout: Rollout, page: Path) -> int:
-    """Type every command of a page, let its marks happen, and compare. Returns how many ran.
-
-    Raises:
-        Differs: at the first command that does something else.
-    """
-    ran = 0
-    for piece in pieces(page):
-        if isinstance(piece, Mark):
-            rollout.happen(piece.name)
-        elif piece.language == "console":
-            ran += _type_console(rollout, page, piece)
-        elif piece.language == "sh":
-            ran += _type_script(rollout, page, piece)
-    return ran
-
-
-def _type_console(rollout: Rollout, page: Path, block: Block) -> int:
-    for shown in commands(block):
-        code, printed = rollout.run(shown.command)
-        where = f"{page.name}:{shown.line}: {shown.command}"
-        if code != shown.exit_code:
-            raise Differs(f"{where}\nexit {code}, not {shown.exit_code}\n{printed}")
-        if not prints(shown.output, printed):
-            page_shows = "\n".join(shown.output)
-            raise Differs(f"{where}\n--- the page\n{page_shows}\n--- printed\n{printed}")
-    return len(commands(block))
-
-
-def _type_script(rollout: Rollout, page: Path, block: Block) -> int:
-    lines = [line for line in block.text.splitlines() if not line.startswith(tuple(NOT_RUN))]
-    if not lines:
-        return 0
-    code, printed = rollout.run("set -e\n" + "\n".join(lines))
-    if code != 0:
-        raise Differs(f"{page.name}:{block.line}\nexit {code}\n{printed}")
-    return len(lines)
 
 
 def _free_port() -> int:
