@@ -178,7 +178,11 @@ def test_the_app_admitting_what_we_call_revoked_is_answered_by_us_and_no_pair(
     assert place.pairs() == {}
 
 
-def test_who_uses_which_key_where_is_counted_when_a_token_is_verified_anew(place: Place) -> None:
+def test_who_uses_which_key_where_is_counted_when_a_token_is_verified_anew(
+    standing: Callable[..., Place],
+) -> None:
+    place = standing(memory={"trust_ms": 20_000})
+    place.wait_for_memory()
     jwt = sign("ada", headers={"kid": "2024-q1"})
     for _ in range(5):
         place.ask("/users/7/orders/200", jwt)
@@ -187,7 +191,8 @@ def test_who_uses_which_key_where_is_counted_when_a_token_is_verified_anew(place
     place.ask("/refresh", sign_refresh("ada"))
     wiring.stop()
     found = place.rig.execute(
-        "SELECT issuer, client, kid, route, count FROM migrator.legacy_census ORDER BY route"
+        "SELECT issuer, client, kid, route, count FROM migrator.legacy_census"
+        " WHERE route <> '/me' ORDER BY route"
     )
     assert found == [
         ("a1", "ios/7.2.1", "2024-q1", "/users/*/orders/*", 1),

@@ -14,6 +14,7 @@ from django.contrib.auth.models import User
 from django.test import AsyncClient, Client
 from django.test.utils import override_settings
 
+from migrator.core.comparing import Shadow
 from migrator.core.presented import Outcome
 from migrator.core.verdicts import Admitted, Notice, Passed, Principal, Reason, Refused, Verdict
 from migrator.settings import Settings
@@ -368,3 +369,25 @@ def test_class_for_sessions_leaves_jwts_to_others(ask: Ask, script: Gate, ada: P
     assert ask("/sessions-only", BEARER).status_code == 200
     _script(script, Admitted(Principal(subject=ada.subject, realm="users", via="legacy")))
     assert ask("/sessions-only", BEARER).status_code == 401
+
+
+@pytest.mark.parametrize("remembers", [False, True], ids=["judged", "remembered"])
+def test_what_views_answer_is_held_against_the_verdict_where_they_decide(
+    ask: Ask, script: Gate, ada: Principal, remembers: bool
+) -> None:
+    shadow = Shadow("a1", "ios/7")
+    script.remembers = remembers
+    script.otherwise = Outcome(Admitted(ada, shadow=shadow), "header")
+    ask("/told?status=401", BEARER)
+    ask("/told", BEARER)
+    ask("/told", BEARER, method="OPTIONS")
+    ask("/told?status=302&Location=/login", BEARER)
+    ask("/login", BEARER)
+    assert script.compared_to == [
+        ("/told", shadow, 401),
+        ("/told", shadow, 200),
+        ("/told", shadow, 401),
+    ]
+    script.otherwise = Outcome(Admitted(ada), "header")
+    ask("/told", BEARER)
+    assert len(script.compared_to) == 3
