@@ -1,4 +1,4 @@
-"""Ctrl-C during a backfill: at once between pages, within one after it, at once if repeated."""
+"""Ctrl-C during a backfill: after the pages that are under way; if repeated, they are undone."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ class Interrupts:
 
     def __init__(self) -> None:
         self.asked = False
+        self.insisted = False
         self._within = False
 
     @contextmanager
     def finishing(self) -> Iterator[None]:
-        """Within this, the first Ctrl-C only sets `asked`."""
+        """Within this a Ctrl-C only sets `asked`, and a second one `insisted`."""
         self._within = True
         try:
             yield
@@ -26,8 +27,8 @@ class Interrupts:
             self._within = False
 
     def _handle(self, _signum: int, _frame: FrameType | None) -> None:
-        again, self.asked = self.asked, True
-        if again or not self._within:
+        self.insisted, self.asked = self.asked, True
+        if not self._within:
             raise KeyboardInterrupt
 
 

@@ -1,8 +1,8 @@
-"""The `jobs` row of a backfill: whose it is, how far it came, and what came of it so far.
+"""The `jobs` row of a backfill: whose it is, how far it came, and what is asked of it.
 
-The checkpoint is written in the transaction of its page, so a page is either planted and counted
-or neither. A run holds the row by a name drawn at its start: whoever finds another name there was
-taken over, and stops without a trace. Session-level locks are not used: poolers break them.
+A run holds the row by a name drawn at its start: whoever finds another name there was taken over,
+and stops without a trace. Session-level locks are not used: poolers break them. How far its parts
+came is `ranges.py`'s, which counts each page here in the transaction of that page.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
@@ -18,95 +18,77 @@ from sqlalchemy import Connection, Table, func, literal, select, text, update
 from sqlalchemy.dialects.postgresql import JSONB, insert
 
 from migrator.control.backfill import refusals
-from migrator.control.backfill.rows import Cursor, Source
+from migrator.control.backfill.rows import Source
+from migrator.control.backfill.tally import Tally
+from migrator.core.errors import Stopped
 from migrator.stores import tables
 
-# A running backfill writes its row at least this often; a page is far shorter.
+# A running backfill writes its row far more often, whatever it waits for.
 SILENT_SECONDS: Final = 3.0
 _LOOK_SECONDS: Final = 0.2
 _IS_THERE = text("SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = :pid)")
 
-COUNTS: Final = (
-    *("read", "seeded", "already", "expired", "denied", "revoked_already", "barred", "ended"),
-)
-
-
-@dataclass(slots=True)
-class Tally:
-    """What came of the rows of one pass over a ledger, across all its runs."""
-
-    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTS, 0))
-    rejected: dict[str, int] = field(default_factory=dict)
-
-    def add(self, planted: Mapping[str, Any]) -> None:
-        """Count what one statement says it did."""
-        alive = planted["living"] - planted["seeded"] - planted["barred"]
-        found = {
-            **planted,
-            "already": alive,
-            "revoked_already": planted["revoked"] - planted["denied"],
-        }
-        for name in COUNTS:
-            self.counts[name] += found[name]
-        for _, reason in planted["rejects"]:
-            self.reject(reason)
-
-    def reject(self, reason: str) -> None:
-        """Count a row of which nothing could be made."""
-        self.rejected[reason] = self.rejected.get(reason, 0) + 1
-
-    def copy(self) -> Tally:
-        """The same numbers, apart."""
-        return Tally(dict(self.counts), dict(self.rejected))
-
-    @property
-    def changes(self) -> int:
-        """How many rows of ours were written."""
-        return self.counts["seeded"] + self.counts["denied"] + self.counts["ended"]
-
-    def as_json(self) -> dict[str, Any]:
-        """For the row."""
-        return {"counts": self.counts, "rejected": self.rejected}
-
-    @classmethod
-    def of(cls, saved: Mapping[str, Any]) -> Tally:
-        """From the row."""
-        return cls(
-            {name: saved.get("counts", {}).get(name, 0) for name in COUNTS},
-            dict(saved.get("rejected", {})),
-        )
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A backfill that this run holds."""
+    """A backfill that this run holds.
+
+    Args:
+        settled: sessions that were ended after the pages, in all runs of this pass.
+        resumed: an earlier run has begun this pass.
+    """
 
     name: str
     run: str
     table: Table
-    after: Cursor
-    tally: Tally
     total: int | None
     began: datetime
+    settled: int
     resumed: bool
 
-    def keep(self, connection: Connection, cursor: Cursor, tally: Tally) -> None:
-        """Write the checkpoint, in the transaction of its page.
+    def look(self, connection: Connection, said: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Say that this run lives and how it goes; return what is asked of it. Commits.
 
         Raises:
-            Stopped: CONFLICT, another run has taken over; this page must not be committed.
+            Stopped: CONFLICT, another run has taken over.
         """
-        self._write(connection, tally, checkpoint={"after": list(cursor)})
-
-    def saved(self, connection: Connection) -> Tally:
-        """What is committed: after an interrupt the row knows, this process may not."""
         jobs = self.table
-        detail = connection.execute(select(jobs.c.detail).where(jobs.c.name == self.name)).scalar()
-        return Tally.of((detail or {}).get("tally", {}))
+        row = connection.execute(
+            update(jobs)
+            .where(jobs.c.name == self.name, jobs.c.detail["run"].astext == self.run)
+            .values(
+                updated_at=func.clock_timestamp(),
+                detail=jobs.c.detail.op("||")(literal(dict(said), JSONB)),
+            )
+            .returning(jobs.c.detail, jobs.c.done, jobs.c.rejected)
+        ).one_or_none()
+        if row is None:
+            raise self.taken(connection)
+        connection.commit()
+        detail: Mapping[str, Any] = row.detail
+        return detail
 
-    def leave(self, connection: Connection, state: str, tally: Tally) -> None:
-        """Write how the run ended, and commit."""
-        self._write(connection, tally, state=state)
+    def leave(self, connection: Connection, state: str, tally: Tally, *, settled: int) -> None:
+        """Write how the run ended, and commit.
+
+        Raises:
+            Stopped: CONFLICT, another run has taken over.
+        """
+        jobs = self.table
+        said = {"tally": tally.as_json(), "settled": settled, "waiting_on": [], "pace": None}
+        kept = connection.execute(
+            update(jobs)
+            .where(jobs.c.name == self.name, jobs.c.detail["run"].astext == self.run)
+            .values(
+                state=state,
+                done=tally.counts["read"],
+                rejected=tally.rejections,
+                updated_at=func.clock_timestamp(),
+                detail=jobs.c.detail.op("-")("asked").op("||")(literal(said, JSONB)),
+            )
+        )
+        if kept.rowcount != 1:
+            raise self.taken(connection)
         connection.commit()
 
     def fail(self, connection: Connection) -> None:
@@ -119,33 +101,31 @@ class Job:
         )
         connection.commit()
 
-    def _write(self, connection: Connection, tally: Tally, **values: Any) -> None:
-        jobs = self.table
-        kept = connection.execute(
-            update(jobs)
-            .where(jobs.c.name == self.name, jobs.c.detail["run"].astext == self.run)
-            .values(
-                done=tally.counts["read"],
-                rejected=sum(tally.rejected.values()),
-                updated_at=func.clock_timestamp(),
-                detail=jobs.c.detail.op("||")(
-                    func.jsonb_build_object("tally", literal(tally.as_json(), JSONB))
-                ),
-                **values,
-            )
-        )
-        if kept.rowcount != 1:
-            connection.rollback()
-            held = connection.execute(select(jobs.c.detail).where(jobs.c.name == self.name))
-            who = (held.scalar() or {}).get("who", "somebody else")
-            connection.rollback()
-            raise refusals.taken(self.name, who)
+    def taken(self, connection: Connection) -> Stopped:
+        """Why this run may commit nothing more. Rolls back."""
+        connection.rollback()
+        held = select(self.table.c.detail).where(self.table.c.name == self.name)
+        who = (connection.execute(held).scalar() or {}).get("who", "somebody else")
+        connection.rollback()
+        return refusals.taken(self.name, who)
 
 
-def begin(
-    connection: Connection, schema: str, source: Source, *, issuer: str, who: str, restart: bool
+def begin(  # one decision with all it takes
+    connection: Connection,
+    schema: str,
+    source: Source,
+    *,
+    issuer: str,
+    who: str,
+    restart: bool,
+    knobs: Mapping[str, Any],
 ) -> Job:
     """Take hold of the job of a ledger: where it stopped, or from the beginning.
+
+    The row stays locked, and nothing is committed: the caller puts the ranges in order first.
+
+    Args:
+        knobs: how it is run, which `tune` changes while it is running.
 
     Raises:
         Stopped: CONFLICT, it is running; GATE_FAILED, it was begun with another mapping.
@@ -153,7 +133,7 @@ def begin(
     jobs = tables.in_schema(schema).tables[f"{schema}.{tables.jobs.name}"]
     name = name_of(source, issuer)
     wanted = {"issuer": issuer, **source.identity}
-    is_free = _wait_until_free(connection, jobs, name)
+    is_free = wait_until_free(connection, jobs, name)
     total = source.total()
     connection.rollback()
 
@@ -172,41 +152,34 @@ def begin(
             connection.rollback()
             raise refusals.changed(name, differing)
     run = uuid.uuid4().hex
-    tally = Tally.of(row.detail.get("tally", {})) if unfinished else Tally()
-    after = tuple(row.checkpoint.get("after", ())) if unfinished else ()
+    settled = row.detail.get("settled", 0) if unfinished else 0
+    said = {"run": run, "who": who, "identity": wanted, "settled": settled, "knobs": dict(knobs)}
     began = connection.execute(
         update(jobs)
         .where(jobs.c.name == name)
         .values(
             source=source.kind,
             state="running",
-            checkpoint={"after": list(after)},
-            done=tally.counts["read"],
-            rejected=sum(tally.rejected.values()),
+            checkpoint={},
+            done=row.done if unfinished else 0,
+            rejected=row.rejected if unfinished else 0,
             total=row.total if unfinished else total,
             started_at=row.started_at if unfinished else func.clock_timestamp(),
             updated_at=func.clock_timestamp(),
-            detail={"run": run, "who": who, "identity": wanted, "tally": tally.as_json()},
+            detail=literal(said, JSONB).op("||")(
+                func.jsonb_build_object("pid", func.pg_backend_pid())
+            ),
         )
         .returning(jobs.c.started_at, jobs.c.total)
     ).one()
-    connection.execute(
-        update(jobs)
-        .where(jobs.c.name == name)
-        .values(
-            detail=jobs.c.detail.op("||")(func.jsonb_build_object("pid", func.pg_backend_pid()))
-        )
-    )
-    connection.commit()
     return Job(
         name=name,
         run=run,
         table=jobs,
-        after=after,
-        tally=tally,
         total=began.total,
         began=began.started_at,
-        resumed=bool(after),
+        settled=settled,
+        resumed=unfinished,
     )
 
 
@@ -215,7 +188,7 @@ def name_of(source: Source, issuer: str) -> str:
     return f"backfill:{source.kind}:{issuer}:{source.place}"
 
 
-def _wait_until_free(connection: Connection, jobs: Table, name: str) -> str | None:
+def wait_until_free(connection: Connection, jobs: Table, name: str) -> str | None:
     """The run that was killed and may be taken over; None where none was left running.
 
     Raises:

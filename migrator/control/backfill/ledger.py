@@ -6,8 +6,9 @@ so any page can be read again after a crash. What a page's SELECT says is the so
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 from sqlalchemy import Connection
@@ -82,12 +83,14 @@ class Reader:
     Args:
         connection: to the ledger's database.
         elsewhere: that database is not ours: rows are fetched, without their tokens.
+        up_to: the last key that is read; () is to the end, wherever that is by then.
     """
 
     connection: Connection
     table: Table
     select: Select
     elsewhere: bool
+    up_to: Cursor = ()
 
     def total(self) -> int:
         """How many rows there are now."""
@@ -95,20 +98,63 @@ class Reader:
         self.connection.rollback()
         return int(count or 0)
 
+    def bounds(self, rows: int) -> list[Cursor]:
+        """Every so many rows a key, in one pass over the primary key."""
+        found = self.connection.exec_driver_sql(
+            f"SELECT {self._names} FROM (SELECT *, row_number() OVER (ORDER BY {self._order}) AS n"  # noqa: S608 - as above
+            f" FROM ({self._keys('true')}) k) l WHERE mod(n, {rows:d}) = 0 ORDER BY n",
+            {},
+        ).all()
+        self.connection.rollback()
+        return [tuple(row) for row in found]
+
+    @contextmanager
+    def part(self, ours: Connection, up_to: Cursor) -> Iterator[Reader]:
+        """The same as far as a key, for one of several readers at once.
+
+        Args:
+            ours: this reader's own connection to our database.
+        """
+        if not self.elsewhere:
+            yield replace(self, connection=ours, up_to=up_to)
+            return
+        with self.connection.engine.connect() as other:
+            read_only = other.execution_options(postgresql_readonly=True)
+            yield replace(self, connection=read_only, up_to=up_to)
+
     def page(self, after: Cursor, size: int) -> Page | None:
         """The next rows after a cursor."""
+        return self.between(after, self.up_to, size)
+
+    def between(self, after: Cursor, up_to: Cursor, size: int) -> _KeyRange | None:
+        """The first rows of those after one key, as far as another."""
         values = Values()
-        columns = [quoted(column) for column in self.table.key]
-        texts = ", ".join(f"{column}::text" for column in columns)
-        rows = self.connection.exec_driver_sql(
-            f"SELECT {texts} FROM {self.table.name} l WHERE {self.after(after, values)}"  # noqa: S608 - as above
-            f" ORDER BY {', '.join(columns)} LIMIT {size:d}",
+        where = f"{self.after(after, values)} AND {self.after(up_to, values, up_to=True)}"
+        keys = f"{self._keys(where)} ORDER BY {self._order} LIMIT {size:d}"
+        # Only the last is brought here, however many come before it.
+        row = self.connection.exec_driver_sql(
+            f"WITH k AS MATERIALIZED ({keys}), n AS (SELECT count(*) AS n FROM k)"  # noqa: S608 - as above
+            f" SELECT (SELECT n FROM n), {self._names}"
+            " FROM (SELECT * FROM k OFFSET (SELECT greatest(n - 1, 0) FROM n)) l",
             values.given,
-        ).all()
+        ).one_or_none()
         if self.elsewhere:
             self.connection.rollback()
-        keys = [tuple(row) for row in rows]
-        return _KeyRange(self, after, keys) if keys else None
+        if row is None:
+            return None
+        return _KeyRange(self, low=after, cursor=tuple(row[1:]), size=row[0])
+
+    @property
+    def _order(self) -> str:
+        return ", ".join(quoted(column).removeprefix("l.") for column in self.table.key)
+
+    @property
+    def _names(self) -> str:
+        return ", ".join(f"{quoted(column)}::text" for column in self.table.key)
+
+    def _keys(self, where: str) -> str:
+        columns = ", ".join(quoted(column) for column in self.table.key)
+        return f"SELECT {columns} FROM {self.table.name} l WHERE {where}"  # noqa: S608 - as above
 
     def after(self, cursor: Cursor, values: Values, *, up_to: bool = False) -> str:
         """The condition that a row comes after `cursor`, or not after it."""
@@ -130,42 +176,36 @@ class Reader:
         return as_relation([Row(**dict(zip(COLUMNS, row, strict=True))) for row in rows])
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _KeyRange:
     """The rows after one key, up to and including another."""
 
-    reader: Reader
+    reader: Reader = field(kw_only=False)
     low: Cursor
-    keys: Sequence[Cursor]
-
-    @property
-    def size(self) -> int:
-        return len(self.keys)
-
-    @property
-    def cursor(self) -> Cursor:
-        return self.keys[-1]
+    cursor: Cursor
+    size: int
 
     @property
     def key(self) -> str:
-        return ",".join(self.keys[0])
+        return ",".join(self.cursor)  # asked for when it is the only one
 
     def relation(self) -> Relation:
         values = Values()
         reader = self.reader
-        key = " || ',' || ".join(f"{quoted(column)}::text" for column in reader.table.key)
         where = (
             f"{reader.after(self.low, values)} AND {reader.after(self.cursor, values, up_to=True)}"
         )
-        relation = Relation(reader.select(key, f"WHERE {where}", values), values.given)
+        key = " || ',' || ".join(f"{quoted(column)}::text" for column in reader.table.key)
+        selected = reader.select(key, f"WHERE {where}", values)
+        relation = Relation(selected, values.given)
         return reader.fetched(relation) if reader.elsewhere else relation
 
     def halves(self) -> tuple[Page, Page]:
-        at = len(self.keys) // 2
-        return (
-            _KeyRange(self.reader, self.low, self.keys[:at]),
-            _KeyRange(self.reader, self.keys[at - 1], self.keys[at:]),
-        )
+        first = self.reader.between(self.low, self.cursor, self.size // 2)
+        if first is None:  # they were deleted meanwhile
+            none = replace(self, low=self.cursor, size=0)
+            return none, none
+        return first, replace(self, low=first.cursor, size=self.size - first.size)
 
 
 def _one(connection: Connection, sql: str, **values: Any) -> Any:

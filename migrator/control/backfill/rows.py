@@ -7,9 +7,12 @@ columns; who reads it elsewhere hands over the values, with fingerprints made wh
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
+
+from sqlalchemy import Connection
 
 from migrator.core.claims import Purpose
 
@@ -109,6 +112,17 @@ class Source(Protocol):
 
     def page(self, after: Cursor, size: int) -> Page | None:
         """The next rows after a cursor, at most `size`; None at the end."""
+
+
+@runtime_checkable
+class Splittable(Source, Protocol):
+    """A ledger that several can read at once, each a range of its keys."""
+
+    def bounds(self, rows: int) -> list[Cursor]:
+        """The keys that part it into ranges of about so many rows, in order."""
+
+    def part(self, ours: Connection, up_to: Cursor) -> AbstractContextManager[Source]:
+        """The ledger as far as a key, () for its end, over connections of one reader's own."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,9 @@ inside the database, and no token ever leaves it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection
 
@@ -50,6 +51,16 @@ class Ledger:
     def page(self, after: Cursor, size: int) -> Page | None:
         """See `Source.page`."""
         return self.reader.page(after, size)
+
+    def bounds(self, rows: int) -> list[Cursor]:
+        """See `Splittable.bounds`."""
+        return self.reader.bounds(rows)
+
+    @contextmanager
+    def part(self, ours: Connection, up_to: Cursor) -> Iterator[Ledger]:
+        """See `Splittable.part`."""
+        with self.reader.part(ours, up_to) as reader:
+            yield replace(self, reader=reader)
 
 
 def source(
