@@ -8,8 +8,9 @@ import click
 
 from migrator.cli.context import Context, pass_context
 from migrator.control.status import SCHEMA, report
+from migrator.control.status.detail import detail
 from migrator.control.status.line import line
-from migrator.control.status.screen import detail, screen
+from migrator.control.status.screen import screen
 from migrator.core.errors import Exit
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from migrator.control import counts, evidence, flip, gates, moving, presence, sunset
 from migrator.control.brownouts.calibrating import calibrated
+from migrator.control.fleet import propagation_s
 from migrator.control.status import compared, flow, standing
 from migrator.control.status.warnings import warnings_of
 from migrator.core.errors import Exit, Stopped
@@ -132,6 +133,7 @@ def _read(found: Evidence) -> dict[str, Any]:
         "brownouts": found.brownouts.as_json(found.now),
         "exit_code": int(Exit.DONE),
     }
+    body["if_cut_over"]["then"] = flow.then(body)
     return body
 
 
@@ -186,6 +188,7 @@ def _nodes(found: Evidence, unknown: dict[str, str]) -> dict[str, Any]:
         "waiting": [
             {"id": node.id, "epoch": node.epoch, "seen_at": node.seen_at} for node in fleet.waiting
         ],
+        "propagation_s": propagation_s(fleet, found.moves[0] if found.moves else None),
         "as_of": found.now,
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from migrator.control.drain import last_issued_at
@@ -98,3 +99,13 @@ def _trend(found: Evidence, unknown: dict[str, str]) -> dict[str, Any] | None:
         "estimate": True,
         "days": fitted.days,
     }
+
+
+def then(body: dict[str, Any]) -> dict[str, Any] | None:
+    """How many a cutover would hit when the trend has come down: the same part of the people."""
+    coming, percent = body["drain"]["trend"], body["traffic"]["legacy_percent"]
+    subjects = body["if_cut_over"]["subjects"]
+    if coming is None or not subjects or not percent:
+        return None
+    left = math.ceil(subjects * min(coming["percent"] / percent, 1))
+    return {"at": coming["at"], "subjects": left, "estimate": True}
