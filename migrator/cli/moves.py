@@ -187,11 +187,13 @@ def _move(
         committed=partial(progress.committed, context),
         tell=progress.Waiting(context),
     )
-    exit_code = done.exit_code
+    exit_code, taken_back = done.exit_code, None
     if follow and done.soak is not None and exit_code is Exit.DONE:
-        exit_code = _followed(context, done.soak)
+        taken_back = _followed(context, done.soak)
+        exit_code = Exit.DONE if taken_back is None else Exit.LIMIT
     found = say(done.before, done.after, plan=planned, seen=done.seen, soak=done.soak)
-    _emit(context, found | {"plan": order.plan}, changed=True, exit_code=exit_code)
+    found |= {"plan": order.plan, "taken_back": taken_back}
+    _emit(context, found, changed=True, exit_code=exit_code)
 
 
 def _retire(
@@ -347,10 +349,12 @@ def _wait(context: Context, seconds: float | None) -> timedelta:
     return usual if seconds is None else timedelta(seconds=seconds)
 
 
-def _followed(context: Context, soak: Soak) -> Exit:
-    """Show the soak to its end: LIMIT where it took the move back."""
+def _followed(context: Context, soak: Soak) -> str | None:
+    """Show the soak to its end: why it was ended early, if it was."""
+    context.note_committed("the move is committed and stays; the nodes watch its soak, not this")
     seen = following.follow(context.settings, soak, tell=lambda one: context.talk(one.said()))
-    return Exit.DONE if seen.taken_back is None else Exit.LIMIT
+    other = seen.taken_back
+    return None if other is None else f"`{other.command}` by {other.who}: {other.why or ''}"
 
 
 def _emit(

@@ -68,21 +68,18 @@ def look(settings: Settings, soak: Soak) -> Look:
     with at_desk(settings) as desk:
         table = desk.table("minutes")
         first = func.date_trunc("minute", soak.since)
-        counts = dict(
-            desk.connection.execute(
-                select(table.c.outcome, func.sum(table.c.count))
-                .where(table.c.minute >= first)
-                .group_by(table.c.outcome)
-            )
-            .tuples()
-            .all()
+        query = (
+            select(table.c.outcome, func.sum(table.c.count))
+            .where(table.c.minute >= first)
+            .group_by(table.c.outcome)
         )
+        counts = {outcome: int(count) for outcome, count in desk.connection.execute(query).all()}
         other = journal.overtook(desk.connection, page.in_schema(desk.home), desk.home, soak.epoch)
     return Look(
         soak=soak,
         now=desk.now,
-        sign_ins=int(counts.get("sign_in", 0)),
-        refused=int(counts.get("refused", 0)),
+        sign_ins=counts.get("sign_in", 0),
+        refused=counts.get("refused", 0),
         taken_back=other,
     )
 
