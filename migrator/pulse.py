@@ -144,6 +144,7 @@ class Pulse:
 
     def _reset(self) -> None:
         self.id = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
+        self._node.id, self._node.heard_until = self.id, None
         self._xmin: str | None = None
         self._server: str | None = None
         self._seen_ids: frozenset[int] = frozenset()
@@ -242,6 +243,8 @@ class Pulse:
             node.recent.clear()
             self._server, self._seen_ids = reading.server, frozenset()
         self._apply(reading)
+        # A lease may be as old as the beat is long: by the time it is over, so is this.
+        node.heard_until = sent + round((LEASE_S - self._rhythm.beat_s) * SECOND_NS)
         node.recent.informed_until = sent + round(
             max(self._rhythm.trust_s, _INFORMED_S) * SECOND_NS
         )

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 # The pulse beats every 2 s; three beats missed is news, five (its lease) is a node gone.
 _LATE = timedelta(seconds=6)
+# Who serves without a pulse is heard of when it serves. Silent for this long it was ended, and
+# what it left on record may block nothing.
+_SILENT = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +56,7 @@ class Node:
             self.lease_until is not None
             and not self.lives(now)
             and self.lease_until < self.seen_at
+            and now - self.seen_at < _SILENT
         )
 
     def state(self, now: datetime, epoch: int) -> str:

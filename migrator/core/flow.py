@@ -16,7 +16,7 @@ from migrator.core import tokens
 from migrator.core.errors import Unavailable
 from migrator.core.interfaces import Found
 from migrator.core.phases import bucket_of
-from migrator.core.recent import LIFE_NS, Entry
+from migrator.core.recent import LIFE_NS, SECOND_NS, Entry
 from migrator.core.seen import IpShare, kept_ip
 from migrator.core.sessions import FAR, Limits, Session, idle_end, judge
 from migrator.core.verdicts import (
@@ -94,16 +94,20 @@ class Terms:
 class Node:
     """What all of one process has in common: what it remembers, counts and knows.
 
-    `rollout` is None until it was read once, and then never again: an outage keeps the last phase.
+    `rollout` is None until it was read once, and then the pulse's to keep: an outage keeps the
+    last phase. `heard_until` is the tick up to which the pulse vouches for it, within the lease;
+    past that nobody waits for this node any more, so it asks before it acts (`is_deaf`).
     """
 
-    __slots__ = ("clock", "recent", "rollout", "sleep", "usage", "wake")
+    __slots__ = ("clock", "heard_until", "id", "recent", "rollout", "sleep", "usage", "wake")
 
     def __init__(self, *, recent: Recent, usage: Usage, clock: DatabaseClock) -> None:
         self.recent = recent
         self.usage = usage
         self.clock = clock
         self.rollout: Rollout | None = None
+        self.id: str | None = None
+        self.heard_until: int | None = None
         self.wake: Callable[[], None] = _without_pulse
         self.sleep: Callable[[], None] = _without_pulse
 
@@ -117,6 +121,10 @@ class Node:
         self.rollout = after
         if before is None or (before.epoch, before.open) != (after.epoch, after.open):
             self.recent.distrust_legacy()
+
+    def is_deaf(self) -> bool:
+        """Whether its pulse fell silent for so long that moves are made without it."""
+        return self.heard_until is not None and self.clock.ticks() > self.heard_until
 
     def turn(self) -> None:
         """Open and close windows by the clock alone, as it was last learned: no feed is needed."""
@@ -179,9 +187,20 @@ class Flow:
         self.node.wake()
         if self.node.rollout is None:
             self.node.rollout = await self.store.rollout()
+        elif self.node.is_deaf():
+            await self._ask_where()
         rollout = self.node.rollout
         # Memory may be a poll behind a window's edge; whoever asks anew never is.
         return rollout.at(await self.now()) if rollout.brownouts else rollout
+
+    async def _ask_where(self) -> None:
+        node = self.node
+        try:
+            rollout = await self.store.rollout(deaf=node.id)
+        except Unavailable:
+            node.heard_until = node.clock.ticks() + _ASK_AGAIN_NS
+        else:
+            node.follow(rollout, await self.now())
 
     async def now(self) -> datetime:
         """The database's time."""
@@ -315,3 +334,5 @@ def principal_of(session: Session, scopes: frozenset[str]) -> Principal:
 
 
 _NOBODY: frozenset[str] = frozenset()
+# A deaf node that cannot ask keeps its last phase; not every request has to find that out.
+_ASK_AGAIN_NS = SECOND_NS

@@ -80,8 +80,12 @@ class Store(Protocol):
 
     blocks: bool
 
-    async def rollout(self) -> Rollout:
-        """Where everybody stands."""
+    async def rollout(self, *, deaf: str | None = None) -> Rollout:
+        """Where everybody stands.
+
+        Args:
+            deaf: the node that asks because its pulse is silent; kept on record, best effort.
+        """
         ...
 
     async def now(self) -> datetime:

@@ -53,7 +53,7 @@ class MemoryStore:
 
     # ---- asking --------------------------------------------------------------------------------
 
-    async def rollout(self) -> Rollout:
+    async def rollout(self, *, deaf: str | None = None) -> Rollout:  # noqa: ARG002 - no nodes here
         """See `Store.rollout`."""
         return self._rollout
 

@@ -7,6 +7,7 @@ must be true before a lock is waited for is committed before it.
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from psycopg.types.json import Jsonb
@@ -61,9 +62,12 @@ class Postgres:
             if name.isupper() and isinstance(statement, str)
         }
 
-    async def rollout(self) -> Rollout:
+    async def rollout(self, *, deaf: str | None = None) -> Rollout:
         """See `Store.rollout`."""
         rows = await self._one("ROLLOUT")
+        if deaf is not None:
+            with suppress(Unavailable):  # a server that takes no writes
+                await self._one("STILL_ACTS", id=deaf)
         return rollout_of(rows)
 
     async def now(self) -> datetime:

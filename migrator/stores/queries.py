@@ -29,6 +29,12 @@ SELECT phase, percent, epoch, since, exceptions, drain_since, sunset_at, brownou
   soak, legacy_removed_at
 FROM {s}.rollout"""
 
+# Its lease is over and it serves: that makes it rogue. Now and then is enough to be seen.
+STILL_ACTS = """
+UPDATE {s}.nodes SET seen_at = clock_timestamp()
+WHERE id = %(id)s AND lease_until < clock_timestamp()
+  AND seen_at < clock_timestamp() - interval '2 s'"""
+
 FIND = f"SELECT clock_timestamp(), {_S} FROM {{s}}.sessions s WHERE s.digest = %(digest)s"
 
 # ---- a legacy token ----------------------------------------------------------------------------

@@ -51,8 +51,8 @@ class Store:
         self.feed: list[Event] = []
         self.steps = self.steps_after_fill = False
 
-    async def rollout(self) -> Rollout:
-        return await self.inner.rollout()
+    async def rollout(self, *, deaf: str | None = None) -> Rollout:
+        return await self.inner.rollout(deaf=deaf)
 
     async def now(self) -> datetime:
         return NOW
