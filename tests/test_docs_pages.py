@@ -17,7 +17,7 @@ from packaging.specifiers import SpecifierSet
 from migrator.cli import COMMANDS, main
 from migrator.control import playbooks, scaffold
 from migrator.control.diagnosis import bridge as bridge_looks
-from migrator.control.gates import SETS
+from migrator.control.gates import SETS, Judge, comparing
 from migrator.control.gates.model import PLAYBOOKS
 from migrator.core.errors import Exit
 from migrator.core.phases import RULES, Phase, back_of
@@ -78,9 +78,15 @@ def test_the_phase_picture_of_the_readme_is_the_phase_table() -> None:
     assert phase_table() in README.read_text()
 
 
+def gate_id(judge: Judge) -> str:
+    """A gate is called as the function that judges it, within its file's subject."""
+    name = judge.__name__.replace("_", "-")
+    return f"verdict-{name}" if judge.__module__ == comparing.__name__ else name
+
+
 @pytest.mark.parametrize("phase", [phase for phase in Phase if phase in SETS])
 def test_every_gate_is_anchored_once_in_the_playbook_of_its_phase(phase: Phase) -> None:
-    ids = [judge.__name__.replace("_", "-") for judge in SETS[phase]]
+    ids = [gate_id(judge) for judge in SETS[phase]]
     found = [each for each in anchors(PAGES / f"{PLAYBOOKS[phase]}.md") if "gate-" in each]
     assert sorted(found) == sorted(f"gate-{each}" for each in ids)
 
@@ -194,8 +200,8 @@ def test_a_playbook_was_drilled_within_ninety_days(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name in WALK if name != "00-decide"])
 def test_a_playbook_begins_with_what_a_reader_in_a_hurry_needs(name: str) -> None:
     text = (PAGES / f"{name}.md").read_text()
-    for part in ("**In one breath.**", "## Troubleshooting"):
-        assert part in text, part
+    assert "**In one breath.**" in text
+    assert "## Troubleshooting" in text or name == "90-what-if"
     assert len(text.partition("**In one breath.**")[2].partition("\n\n")[0].splitlines()) <= 5
 
 
@@ -215,7 +221,7 @@ def test_a_playbook_of_a_move_has_every_part_in_its_order(name: str) -> None:
 @pytest.mark.parametrize("phase", [phase for phase in Phase if phase in SETS])
 def test_every_gate_is_shown_by_the_link_that_the_gate_gives(phase: Phase) -> None:
     for judge in SETS[phase]:
-        name = judge.__name__.replace("_", "-")
+        name = gate_id(judge)
         shown = playbooks.passage(f"{PLAYBOOKS[phase]}#gate-{name}")[1]
         assert f"`{name}`" in shown
 
