@@ -1,4 +1,8 @@
-"""Status as one line of key=value, for logs and chat; every key always there."""
+"""Status as one line of key=value, for logs and chat.
+
+Every key is always there; that of the drain says how sure it is: drain_exact, drain_estimate, or drain
+where its end is unknown.
+"""
 
 from __future__ import annotations
 
