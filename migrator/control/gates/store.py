@@ -29,7 +29,8 @@ def session_store_slo(evidence: Evidence) -> Gate | None:
     p99 = None if found is None else found.p99_ms
     result: Result = "pass"
     if found is None:
-        result = "stale" if evidence.fleet.heard_at else "inconclusive"
+        gone = evidence.fleet.heard_at is not None and not evidence.fleet.live
+        result = "stale" if gone else "inconclusive"
         detail = "no living node says how its store answers"
     elif found.errors:
         result = "fail"
