@@ -7,12 +7,15 @@ from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from migrator.control import soaking
+from migrator.control.brownouts.calibrating import calibrated
 from migrator.control.status import gate_json, hit, place
 from migrator.control.status.screen import gate_line
 from migrator.control.words import at, counted, span
 from migrator.core.phases import Phase
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from migrator.control.drilling import Drill, Drilled
     from migrator.control.flip import Acknowledged, Order
     from migrator.control.moving import Plan
@@ -57,7 +60,7 @@ def result(
         "in_effect_at": None if seen is None else seen.in_effect_at,
         "waiting_on": [] if seen is None else [node.id for node in seen.fleet.waiting],
         "gates": [gate_json(gate, entering) for gate in plan.gates] if plan else [],
-        "if_cut_over": hit(plan.hit) if plan and plan.hit is not None else None,
+        "if_cut_over": None if plan is None else forecast(plan),
         "rollback_cost_subjects": 0 if command.startswith("rollback") else None,
         "destroys": [{"table": loss.table, "rows": loss.rows} for loss in destroyed],
         "plan": None,
@@ -75,6 +78,34 @@ def _drill(drill: Drill, drilled: Drilled | None) -> dict[str, Any]:
         "back_s": back_s,
         "forward_s": forward_s,
     }
+
+
+def forecast(plan: Plan) -> dict[str, Any] | None:
+    """Who would be refused, by client, and how they come back; None: this is no cutover.
+
+    What no brownout taught is None.
+    """
+    if plan.hit is None or plan.facts is None:
+        return None
+    return calibrated(hit(plan.hit), plan.facts.brownouts.lesson, {})
+
+
+def forecast_words(told: Mapping[str, Any]) -> str:
+    """The forecast in a line."""
+    back = ""
+    if told["subjects"] and told["silent"] is not None:
+        back = (
+            f" ({told['silent']} come back silently / {told['sign_in']} sign in / "
+            f"{told['breaks']} break)"
+        )
+    clients = told["clients"]
+    named = " · ".join(
+        f"{one['client'] or 'unknown client'} {one['subjects']}" for one in clients[:4]
+    )
+    more = f" · {len(clients) - 4} more" if len(clients) > 4 else ""
+    verb = "gets" if told["subjects"] == 1 else "get"
+    head = f"forecast: {counted(told['subjects'], 'user')} {verb} 401{back}"
+    return f"{head}: {named}{more}" if named else head
 
 
 def _exception(one: Exemption) -> dict[str, str]:
@@ -171,9 +202,9 @@ def announced(
         )
     else:
         lines.append("  price: 0 users logged out; sessions handed out so far stay good")
-    if plan.hit is not None:
-        users = counted(plan.hit.subjects, "user")
-        lines.append(f"  forecast: {users} get 401 {plan.hit.clients}".rstrip())
+    told = forecast(plan)
+    if told is not None:
+        lines.append(f"  {forecast_words(told)}")
     if order.soak is not None and usual is not None:
         lines.append(_soaks(order.soak, usual))
     return "\n".join([*lines, *_gates(plan)])

@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from migrator.control import soaking
-from migrator.control.status import gate_json, hit, place
+from migrator.control.outcome import forecast, forecast_words
+from migrator.control.status import gate_json, place
 from migrator.control.words import at, counted
 from migrator.core.phases import Phase, back_of
 
@@ -43,7 +44,7 @@ def told(
         "as_of": None if facts is None else facts.now,
         "ok": planned.exit_code == 0,
         "gates": [gate_json(gate, entering) for gate in planned.gates],
-        "if_cut_over": None if planned.hit is None else hit(planned.hit),
+        "if_cut_over": forecast(planned),
         "nodes": {
             "expected": None if fleet is None else fleet.expected,
             "live": [] if fleet is None else sorted(node.id for node in fleet.live),
@@ -125,7 +126,7 @@ def _ticket(plan: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     yield _forecast(plan) or "nobody is refused by this move"
     for one in (plan["if_cut_over"] or {}).get("clients", []):
-        yield f"- {one['client'] or 'unknown client'} ({one['issuer']}): {one['subjects']}"
+        yield f"- {one['client'] or 'unknown client'} ({one['issuer']}): {_people(one)}"
     yield ""
     yield "## Rollback"
     yield ""
@@ -159,12 +160,14 @@ def _way_back(plan: Mapping[str, Any]) -> str:
 
 def _forecast(plan: Mapping[str, Any]) -> str:
     cut = plan["if_cut_over"]
-    if cut is None:
-        return ""
-    named = " · ".join(
-        f"{one['client'] or 'unknown client'} {one['subjects']}" for one in cut["clients"][:4]
-    )
-    return f"forecast: {counted(cut['subjects'], 'user')} get 401  {named}".rstrip()
+    return "" if cut is None else forecast_words(cut)
+
+
+def _people(one: Mapping[str, Any]) -> str:
+    if one["silent"] is None:
+        return f"{one['subjects']}"
+    back = f"{one['silent']} silently, {one['sign_in']} by signing in, {one['breaks']} not"
+    return f"{one['subjects']}, back {back}"
 
 
 def _gates(plan: Mapping[str, Any]) -> str:
