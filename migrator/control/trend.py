@@ -1,9 +1,10 @@
 """When the share of legacy tokens will be next to nothing, if it goes on falling as it did.
 
-A share that shrinks by the same part each day is a straight line in logarithms: the line is laid
-through the last week, by days, or by hours while there are few, each weighing what was counted in
-it. It is an estimate and says so, with its error; it names no moment that is over, and none at all
-where the fall cannot be told from chance. The drain horizon is what is exact; this is not it.
+Where each day the same part of those left moves over, what is left beside what has moved is a
+straight line in logarithms, from nearly all to nearly none: it is laid through the last week, by
+days, or by hours while there are few, each weighing what was counted in it. It is an estimate and
+says so, with its error; it names no moment that is over, and none at all where the fall cannot be
+told from chance. The drain horizon is what is exact; this is not it.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 QUIET_PERCENT = 0.1
+_QUIET = math.log(QUIET_PERCENT / (100 - QUIET_PERCENT))
 _BACK = timedelta(days=7)
 _HOUR = timedelta(hours=1)
 _DAY = timedelta(days=1)
@@ -107,11 +109,10 @@ def _by_days(hours: Sequence[Point], now: datetime) -> list[Point]:
 
 
 def _cross(points: Sequence[Point], width: timedelta, now: datetime) -> Trend | NoTrend:
-    # Time in widths before now, the middle of each; half a login keeps ln away from nothing.
+    # Time in widths before now, the middle of each; half a request keeps ln away from nothing.
     times = [(point.start + width / 2 - now) / width for point in points]
-    shares = [(p.legacy + 0.5) / (p.session + p.legacy + 1) for p in points]
-    logs = [math.log(share) for share in shares]
-    # A share of few logins says little; but no one busy day may decide alone.
+    logs = [math.log((point.legacy + 0.5) / (point.session + 0.5)) for point in points]
+    # A share of few requests says little; but no one busy day may decide alone.
     weights = [math.sqrt(p.session + p.legacy) for p in points]
     whole = sum(weights)
     mean_t = sum(w * t for w, t in zip(weights, times, strict=True)) / whole
@@ -127,7 +128,7 @@ def _cross(points: Sequence[Point], width: timedelta, now: datetime) -> Trend | 
     slope_error = math.sqrt(noise / spread)
     if slope >= 0 or -slope <= _SURE * slope_error:
         return NoTrend("not falling" if slope >= 0 else "not falling beyond chance")
-    ahead = (math.log(QUIET_PERCENT / 100) - mean_l) / slope + mean_t
+    ahead = (_QUIET - mean_l) / slope + mean_t
     error = math.sqrt(noise / whole + ((ahead - mean_t) * slope_error) ** 2) / -slope
     if ahead > _FARTHEST / width:
         return NoTrend(f"falls too slowly: beyond {_FARTHEST.days} days")

@@ -1,7 +1,7 @@
 """Status as one line of key=value, for logs and chat.
 
-Every key is always there; that of the drain says how sure it is: drain_exact, drain_estimate, or drain
-where its end is unknown.
+Every key is always there; that of the drain says how sure it is: drain_exact, drain_estimate, or
+drain where its end is unknown.
 """
 
 from __future__ import annotations
