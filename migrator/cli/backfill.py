@@ -4,29 +4,22 @@ from __future__ import annotations
 
 import os
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from migrator.cli.backfill_jobs import list_jobs, pause, tune
+from migrator.cli.backfill_pace import limits_of, pace_options, told
 from migrator.cli.context import Context, pass_context
 from migrator.cli.desk import seated
 from migrator.control.backfill import summary
 from migrator.control.backfill.order import Kind, Order, fulfil
-from migrator.control.backfill.runner import Limits, Progress
 from migrator.control.ledgers import keyspace, once
 from migrator.core.errors import BadSettings, Exit
 from migrator.settings.problems import Findings
 from migrator.settings.secrets import Vault
-
-if TYPE_CHECKING:
-    from rich.progress import Progress as Bar
-
-# Elsewhere than on a terminal: often enough to see that it lives, seldom enough for a log.
-_LINE_SECONDS = 30.0
 
 
 @click.group(name="backfill", short_help="Make sessions of a ledger of legacy tokens.")
@@ -49,19 +42,7 @@ def options(run: Callable[..., None]) -> Callable[..., None]:
                 type=click.Path(path_type=Path, dir_okay=False),
                 help="Write rejected rows here: their key and the reason, never a token.",
             ),
-            click.option(
-                "--limit-rows", type=click.IntRange(min=1), help="Stop after so many; exit 13."
-            ),
-            click.option(
-                "--max-seconds",
-                type=click.FloatRange(min=0, min_open=True),
-                help="Begin no page after so long; exit 13.",
-            ),
-            click.option(
-                "--batch",
-                type=click.IntRange(1, 100_000),
-                help="Rows in one transaction; else as many as a quarter of a second takes.",
-            ),
+            *pace_options,
             click.option("--restart", is_flag=True, help="Begin again; nothing is seeded twice."),
         )
     ):
@@ -160,15 +141,17 @@ def run(
     issuer: str,
     place: str | None,
     rejects: Path | None,
-    limit_rows: int | None,
-    max_seconds: float | None,
-    batch: int | None,
     restart: bool,
     columns: str = "",
     collection: keyspace.Kind | None = None,
     source_url: str | None = None,
+    **pace: Any,
 ) -> None:
-    """Fulfil an order that was read from the command line, and print what came of it."""
+    """Fulfil an order that was read from the command line, and print what came of it.
+
+    Args:
+        pace: what `pace_options` took.
+    """
     order = Order(
         kind=kind,
         issuer=issuer,
@@ -178,7 +161,7 @@ def run(
         source_url=fetched(source_url),
         source_name=source_url,
         standard_input=sys.stdin.buffer,
-        limits=Limits(rows=limit_rows, seconds=max_seconds, batch=batch),
+        limits=limits_of(pace),
         rejects=rejects,
         restart=restart,
         dry_run=context.dry_run,
@@ -187,7 +170,7 @@ def run(
     context.note_committed(
         "every page done so far is kept; the next run goes on from there", surely=False
     )
-    with _told(context) as tell:
+    with told(context) as tell:
         report = fulfil(context.settings, order, tell)
     context.emit(
         report.as_json(),
@@ -212,40 +195,5 @@ def fetched(reference: str | None) -> str | None:
     return found.get_secret_value()
 
 
-@contextmanager
-def _told(context: Context) -> Iterator[Callable[[Progress], None]]:
-    """Where progress goes: a bar on a terminal, else a line now and then."""
-    if not context.interactive:
-        yield _Lines(context).tell
-        return
-    from rich.console import Console  # noqa: PLC0415 - a pipe need not pay for it
-    from rich.progress import BarColumn, TextColumn  # noqa: PLC0415
-    from rich.progress import Progress as Bar  # noqa: PLC0415
-
-    columns = (TextColumn("backfill"), BarColumn(), TextColumn("{task.fields[words]}"))
-    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=None, words="")
-        yield lambda progress: _draw(bar, task, progress)
-
-
-def _draw(bar: Bar, task: Any, progress: Progress) -> None:
-    over = progress.total is not None and progress.done > progress.total
-    bar.update(
-        task,
-        completed=progress.done,
-        total=None if over else progress.total,
-        words=summary.line(progress),
-    )
-
-
-class _Lines:
-    """One line after each half a minute."""
-
-    def __init__(self, context: Context) -> None:
-        self._context = context
-        self._next = time.monotonic() + _LINE_SECONDS
-
-    def tell(self, progress: Progress) -> None:
-        if time.monotonic() >= self._next:
-            self._next = time.monotonic() + _LINE_SECONDS
-            self._context.talk("backfill: " + summary.line(progress))
+for _job_command in (list_jobs, pause, tune):
+    command.add_command(_job_command)

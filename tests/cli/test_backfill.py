@@ -12,7 +12,7 @@ import pytest
 
 from migrator.cli import main
 from migrator.control.backfill import summary
-from migrator.control.backfill.runner import Progress
+from migrator.control.backfill.board import Progress
 from tests.control.backfill.ledgers import SECRET, SWAP_KEY, Ledger, refresh
 
 SCHEMA = Path(__file__).parents[2] / "migrator" / "schemas" / "backfill-1.json"
@@ -193,9 +193,12 @@ def test_a_schema_that_is_not_there_is_exit_5(
 
 
 def test_progress_is_words_where_a_number_would_lie() -> None:
-    def said(done: int, total: int | None) -> str:
-        return summary.line(Progress(done=done, total=total, here=50, rejected=0, seconds=0.5))
+    def said(done: int, total: int | None, **more: Any) -> str:
+        return summary.line(
+            Progress(done=done, total=total, here=50, rejected=0, seconds=0.5, rate=100, **more)
+        )
 
     assert said(50, 200) == "50 of about 200 rows (25 %)  100/s"
+    assert said(50, 200, eta_s=90) == "50 of about 200 rows (25 %)  100/s  about 1 min 30 s left"
     assert said(250, 200) == "250 rows, 50 more than were counted at the start  100/s"
     assert said(50, None) == "50 rows, of how many is unknown  100/s"

@@ -103,6 +103,8 @@ class Report:
             "job": outcome.job,
             "dry_run": self.order.dry_run,
             "end": outcome.end,
+            "why": outcome.why,
+            "workers": outcome.workers,
             "resumed": outcome.resumed,
             "total": outcome.total,
             **counts,

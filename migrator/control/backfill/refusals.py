@@ -151,3 +151,36 @@ def taken(job: str, who: str) -> Stopped:
         "two at once would do the same rows, and one's checkpoint would undo the other's",
         "wait for it, or stop it; what either has committed stays",
     )
+
+
+def no_job(name: str, known: Iterable[str]) -> Stopped:
+    """There is no backfill of this name."""
+    return _page(
+        "no_job",
+        Exit.USAGE,
+        f"there is no backfill called {name}",
+        f"there are: {', '.join(known) or 'none'}",
+        "migrator backfill list",
+    )
+
+
+def not_running(name: str, state: str) -> Stopped:
+    """Only a run can be tuned."""
+    return _page(
+        "not_running",
+        Exit.GATE_FAILED,
+        f"{name} does not run: it is {state}",
+        "the next run takes its pace from its own options",
+        "run it again with --batch, --workers or --sleep",
+    )
+
+
+def not_paused(name: str, patience: float) -> Stopped:
+    """Its process lives and did not look."""
+    return _page(
+        "not_paused",
+        Exit.WAIT_TIMED_OUT,
+        f"{name} did not stop within {patience:g} s",
+        "a page of it is under way; what was asked for is withdrawn, and nothing was changed",
+        "look at it with `migrator backfill list`, and ask again with a longer --wait",
+    )

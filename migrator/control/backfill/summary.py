@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import textwrap
+from datetime import timedelta
 
 from migrator.control.backfill import covered
+from migrator.control.backfill.board import Progress
 from migrator.control.backfill.order import Report
-from migrator.control.backfill.runner import Progress
+from migrator.control.backfill.tuning import Standing
+from migrator.control.words import at, span
 
 WIDTH = 99
 
@@ -47,9 +50,36 @@ REASONS = {
 
 def line(progress: Progress) -> str:
     """How far it is; more rows than were counted is words, never more than 100 %."""
-    rate = f"{progress.here / progress.seconds:,.0f}/s" if progress.seconds > 0 else ""
     rejected = f", {progress.rejected:,} rejected" if progress.rejected else ""
-    return f"{_far(progress.done, progress.total)}{rejected}  {rate}".rstrip()
+    far = _far(progress.done, progress.total) + rejected
+    if progress.waiting_on and not progress.rate:
+        return f"{far}  waiting: {'; '.join(progress.waiting_on)}"
+    rate = "" if progress.rate is None else f"{progress.rate:,.0f}/s"
+    eta = "" if progress.eta_s is None else f"about {_length(progress.eta_s)} left"
+    slower = f"slower: {'; '.join(progress.waiting_on)}" if progress.waiting_on else ""
+    return "  ".join(filter(None, (far, rate, eta, slower)))
+
+
+def standing(found: Standing) -> str:
+    """How a backfill stands, in two lines at the most of which each has its own."""
+    far = f"{found.done:,} rows" if found.state == "done" else _far(found.done, found.total)
+    rejected = f", {found.rejected:,} rejected" if found.rejected else ""
+    rate = "" if found.rows_per_second is None else f"  {found.rows_per_second:,}/s"
+    eta = "" if found.eta is None else f"  done about {at(found.eta)} (estimate)"
+    lines = [found.job, f"  {found.state}: {far}{rejected}{rate}{eta}"]
+    if found.state == "running":
+        batch = "as long as it takes" if found.batch is None else f"{found.batch:,} rows"
+        ranges = f"{found.ranges_done} of {found.ranges} ranges done"
+        pace = f"workers {found.workers}, a page {batch}, sleep {found.sleep_ms} ms, {ranges}"
+        lines.append(f"  {pace}; by {found.who}")
+    lines += [f"  waits for: {reason}" for reason in found.waiting_on]
+    if found.state == "stalled":
+        lines.append("  nobody is there: run its command again, it goes on where it stopped")
+    return "\n".join(lines)
+
+
+def _length(seconds: float) -> str:
+    return span(timedelta(seconds=max(round(seconds), 1)))
 
 
 def _far(done: int, total: int | None) -> str:
@@ -69,6 +99,8 @@ def text(report: Report) -> str:
     if report.order.dry_run:
         head += "\nrehearsed: nothing was written"
     rows = [f"{_far(counts['read'], outcome.total)} read: {_ENDS[outcome.end]}"]
+    if outcome.why is not None:
+        rows.append(f"because {outcome.why}")
     if outcome.resumed:
         rows.append(f"went on from a checkpoint; {outcome.here:,} rows in this run")
     rows += [
