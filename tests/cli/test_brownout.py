@@ -8,6 +8,10 @@ from typing import Any
 
 import pytest
 
+from migrator.control.brownouts import scheduling
+from migrator.control.brownouts.asking import Asked
+from migrator.core.brownouts import Limits
+from migrator.core.errors import Exit, Stopped
 from tests.cli.deployment import Deployment
 
 NODES = ("n1", "n2")
@@ -214,6 +218,27 @@ def test_only_an_open_one_is_aborted_and_the_reason_stays(place: Deployment) -> 
     assert not place.json("brownout", "abort", "2", "--wait", "0")["changed"]
     unknown = place.json("brownout", "cancel", "9", code=2)
     assert unknown["error"]["id"] == "brownout.unknown"
+
+
+def test_of_two_operators_one_wins_and_the_other_is_told_who(place: Deployment) -> None:
+    asked = Asked(start=None, lasting=timedelta(minutes=5), percent=10, limits=Limits())
+    planned = [
+        scheduling.plan(place.settings, asked, who=who, why=None) for who in ("kim", "dana")
+    ]
+    scheduling.schedule(place.settings, planned[0])
+    with pytest.raises(Stopped, match="kim ran `brownout schedule`") as lost:
+        scheduling.schedule(place.settings, planned[1])
+    assert lost.value.exit_code is Exit.CONFLICT
+    assert windows(place) == [1]
+    assert place.value("SELECT count(*) FROM migrator.brownouts") == 1
+
+
+def test_a_soak_goes_on_under_the_epoch_of_a_schedule(place: Deployment) -> None:
+    place.execute(
+        "UPDATE migrator.rollout SET soak = jsonb_build_object('epoch', epoch, 'until', now())"
+    )
+    schedule(place, *WINDOW)
+    assert place.value("SELECT (soak->>'epoch')::bigint = epoch FROM migrator.rollout")
 
 
 def test_the_sweep_takes_figures_older_than_two_days(place: Deployment) -> None:

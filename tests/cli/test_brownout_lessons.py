@@ -144,10 +144,14 @@ def test_the_next_forecast_is_told_by_what_the_last_brownout_taught(untaught: De
 
 def test_an_aborted_brownout_teaches_nothing(place: Deployment) -> None:
     number = taught(place)
-    place.execute("UPDATE migrator.brownouts SET aborted_at = ends_at - interval '1 min'")
+    place.execute(
+        "UPDATE migrator.brownouts SET aborted_at = ends_at - interval '1 min',"
+        " aborted_why = 'too many'"
+    )
     found = place.json("status")
     assert found["if_cut_over"]["calibrated_by"] == []
     assert [one["state"] for one in found["brownouts"]] == ["aborted"]
+    assert f"BROWNOUT #{number} aborted 11 min" in place.run("status").stdout
     assert place.json("brownout", "report", str(number))["totals"]["silent"] == 4
 
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from migrator.control.words import UNKNOWN, at, count, counted, span
+from migrator.control.words import UNKNOWN, age, at, count, counted, span
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from datetime import datetime
 
     from migrator.control.brownouts.scheduling import Decided, Planned
 
 _WIDTH = 100
 _MOST_CLIENTS = 8
+_REMEMBERED = timedelta(hours=24)
 
 
 def announced(environment: str, planned: Planned) -> str:
@@ -48,6 +51,8 @@ def decided(found: Decided) -> str:
 def _state(found: Decided) -> str:
     if found.seen is None:
         return "committed, not waited for"
+    if not found.seen.fleet.live:
+        return "committed; no node lives that could know it"
     if found.seen.is_in_effect:
         return "known to every living node"
     waiting = ", ".join(node.id for node in found.seen.fleet.waiting)
@@ -119,14 +124,20 @@ def reported(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def rows_of_status(brownouts: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
-    """What the screen says of those open, of the next, and of those paused: title and text."""
+def rows_of_status(brownouts: list[dict[str, Any]], now: datetime) -> Iterator[tuple[str, str]]:
+    """What the screen says of those open, of the next, and of those paused: title and text.
+
+    Of those over, an aborted one is told for a day: nobody may have been there when it ended.
+    """
     for one in brownouts:
         if one["state"] == "open":
             _, _, until = at(one["ends_at"]).partition(" ")
             refused = counted(one["refused"], "subject")
             text = f"#{one['id']} open until {until}, refused {refused}, {whom(one)}"
             yield "BROWNOUT", f"{text:.60}   migrator brownout abort {one['id']}"
+        elif one["state"] == "aborted" and now - one["over_at"] < _REMEMBERED:
+            text = f"#{one['id']} aborted {age(one['over_at'], now)}: {one['why_over']}"
+            yield "BROWNOUT", f"{text:.60}   migrator brownout report {one['id']}"
     ahead = [one for one in brownouts if one["state"] == "scheduled"]
     if ahead:
         one = ahead[0]

@@ -56,7 +56,7 @@ def _rows(report: Report) -> Iterator[Row]:
     yield from _ready(report)
     yield from _if_cut(report)
     yield from _titled(standing.rows(report))
-    yield from _titled(rows_of_status(report["brownouts"]))
+    yield from _titled(rows_of_status(report["brownouts"], report["generated_at"]))
     yield from _last(report)
     yield from _warnings(report)
 
