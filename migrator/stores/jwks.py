@@ -26,6 +26,7 @@ from migrator.stores.keyforms import Loaded, load_set
 
 REFRESH_SECONDS: Final = 300.0
 STALE_SECONDS: Final = 86_400.0
+NOT_YET: Final = "not fetched yet"
 TIMEOUT_SECONDS: Final = 2.0
 MAX_BYTES: Final = 512 * 1024
 _UNKNOWN_PER_SECOND: Final = 1.0
@@ -80,7 +81,7 @@ class JwksRing:
         self._refresh_seconds = refresh_seconds
         self._clock = clock
         self._snapshot: _Snapshot | None = None
-        self._failing: str | None = "not fetched yet"
+        self._failing: str | None = NOT_YET
         self._asked: list[float] = []
         self._closed = False
         self._begin()

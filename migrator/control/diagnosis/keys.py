@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from migrator.control.diagnosis.finding import Finding, of_problem
 from migrator.core.errors import BadSettings
-from migrator.stores.jwks import JwksRing
+from migrator.stores.jwks import NOT_YET, JwksRing
 from migrator.stores.keys import JoinedRing
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def _rings(issuer: Issuer, ring: KeyRing) -> list[Finding]:
         return [Finding("issuers.keys", "ok", f"issuer {issuer.name}: its keys can be used")]
     until = time.monotonic() + _FETCH_S
     while (report := fetched.report()).age_seconds is None and time.monotonic() < until:
-        if report.failing is not None:
+        if report.failing not in {None, NOT_YET}:
             break
         time.sleep(0.05)
     fetched.close()
