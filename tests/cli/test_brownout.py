@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from migrator.control import flip
 from migrator.control.brownouts import scheduling
 from migrator.control.brownouts.asking import Asked
 from migrator.core.brownouts import Limits
 from migrator.core.errors import Exit, Stopped
+from migrator.core.soaks import Back, Soak
 from tests.cli.deployment import Deployment
 
 NODES = ("n1", "n2")
@@ -234,11 +237,19 @@ def test_of_two_operators_one_wins_and_the_other_is_told_who(place: Deployment) 
 
 
 def test_a_soak_goes_on_under_the_epoch_of_a_schedule(place: Deployment) -> None:
-    place.execute(
-        "UPDATE migrator.rollout SET soak = jsonb_build_object('epoch', epoch, 'until', now())"
+    now, standing = datetime.now(UTC), flip.read(place.settings)[0]
+    soak = Soak(
+        since=now - timedelta(minutes=1),
+        until=now + timedelta(minutes=9),
+        sign_ins=2.0,
+        baseline_per_min=1.0,
+        epoch=standing.epoch,
+        back=Back.to(standing),
     )
+    place.execute("UPDATE migrator.rollout SET soak = %s::jsonb", json.dumps(soak.as_json()))
     schedule(place, *WINDOW)
-    assert place.value("SELECT (soak->>'epoch')::bigint = epoch FROM migrator.rollout")
+    assert place.value("SELECT soak->'epoch' FROM migrator.rollout") == standing.epoch + 1
+    assert place.json("status")["soak"] is not None
 
 
 def test_the_sweep_takes_figures_older_than_two_days(place: Deployment) -> None:
