@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import secrets
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
 from migrator.cli.backfill import command, fetched, options, run, source_url_option
 from migrator.cli.context import Context, pass_context
-from migrator.control.backfill import coverage, covered, verifying
+from migrator.cli.desk import seated
+from migrator.control.backfill import coverage, covered, dated, not_before, verifying
 from migrator.control.backfill.order import Kind as Source
 from migrator.control.backfill.order import Order
 from migrator.control.backfill.verification import text
@@ -86,6 +88,55 @@ def listing_of(given: dict[str, Any]) -> tuple[str, Kind | None]:
 def denylist(context: Context, /, **given: Any) -> None:
     """Deny every token that a table of revoked tokens lists, such as jwt_denylist."""
     run(context, "denylist", **given)
+
+
+@command.command("not-before")
+@click.option("--from", "place", required=True, metavar="TABLE", help="With its schema.")
+@click.option(
+    "--columns",
+    required=True,
+    metavar="subject=…,not_before=…",
+    help="Also realm, where a column says it.",
+)
+@click.option("--realm", metavar="R", help="Of every subject; else that of sessions.")
+@source_url_option
+@click.option(
+    "--rejects",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write rejected rows here: their key and the reason.",
+)
+@click.option(
+    "--limit-rows", "rows", type=click.IntRange(min=1), help="Stop after so many; exit 13."
+)
+@click.option(
+    "--max-seconds",
+    "seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Begin no page after so long; exit 13.",
+)
+@click.option("--restart", is_flag=True, help="Begin again; nothing is done twice.")
+@pass_context
+def not_before_of(context: Context, /, source_url: str | None, **given: Any) -> None:
+    """Cut off what a column of users says is over, such as tokens_valid_after.
+
+    Legacy tokens issued before a subject's date are refused and the sessions that began before it
+    end. A later date of the same subject moves its cutoff on; an earlier one changes nothing.
+    """
+    order = not_before.Order(
+        source_url=fetched(source_url), source_name=source_url, dry_run=context.dry_run, **given
+    )
+    with seated(context.settings) as desk:
+        context.note_committed(
+            "every page done so far is kept; the next run goes on from there", surely=False
+        )
+        found = not_before.fulfil(context.settings, order, desk.app.cache, lambda *_: None)
+    context.emit(
+        found.as_json(),
+        lambda: dated.text(found),
+        schema="migrator.not-before/1",
+        changed=found.changed,
+        exit_code=found.exit_code,
+    )
 
 
 @command.command()

@@ -156,12 +156,25 @@ def opened(settings: Settings, order: Order) -> Iterator[tuple[Connection, Issue
     issuer = _issuer(settings, order.issuer)
     parsed = denylist.parsed if order.kind == "denylist" else maps.parsed
     columns = parsed(order.columns)
+    with (
+        fit(settings) as connection,
+        _source(connection, settings, issuer, order, columns) as source,
+    ):
+        yield connection, issuer, source
+
+
+@contextmanager
+def fit(settings: Settings) -> Iterator[Connection]:
+    """Our database, which has the tables that a backfill writes.
+
+    Raises:
+        Stopped: UNREACHABLE; UNFIT, the schema; IRREVERSIBLE, retired.
+    """
     url, name = settings.database.url.get_secret_value(), settings.database.schema
     _check_schema(url, name)
     with revisions.connected(url) as connection:
         _check_phase(connection, name)
-        with _source(connection, settings, issuer, order, columns) as source:
-            yield connection, issuer, source
+        yield connection
 
 
 def _issuer(settings: Settings, given: str) -> Issuer:

@@ -23,6 +23,17 @@ def unknown_issuer(given: str, known: Iterable[str]) -> Stopped:
     )
 
 
+def unknown_realm(given: str, known: Iterable[str]) -> Stopped:
+    """Nobody of the settings is in that realm."""
+    return _page(
+        "unknown_realm",
+        Exit.USAGE,
+        f"no issuer is of the realm {given!r}",
+        f"the settings name: {', '.join(known)}",
+        "give --realm as an [[issuers]] table has it",
+    )
+
+
 def no_table(name: str) -> Stopped:
     """The ledger is not there."""
     return _page(
@@ -63,6 +74,7 @@ COLUMNS: Final = (
 DENYLIST_COLUMNS: Final = (
     "give jti=COLUMN, token=COLUMN or fingerprint=COLUMN; also until, which is the token's exp"
 )
+DATES_COLUMNS: Final = "give subject=COLUMN,not_before=COLUMN; also realm, where a column says it"
 
 
 def bad_columns(why: str, *, do: str = COLUMNS) -> Stopped:

@@ -17,8 +17,6 @@ from sqlalchemy.dialects.postgresql import JSONB
 from migrator.stores import tables
 
 _KEY = "verified"
-# Dates of users: a second run does the same again, and says if anything was left to do.
-UNVERIFIED = "not-before"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +45,7 @@ def read(connection: Connection, home: str) -> tuple[Verified, ...]:
     jobs = tables.in_schema(home).tables[f"{home}.{tables.jobs.name}"]
     query = select(jobs.c.name, jobs.c.source, jobs.c.state, jobs.c.updated_at, jobs.c.detail)
     rows = connection.execute(query.where(jobs.c.source.is_not(None)).order_by(jobs.c.name)).all()
-    return tuple(_read(*row) for row in rows if row.source != UNVERIFIED)
+    return tuple(_read(*row) for row in rows)
 
 
 def record(connection: Connection, home: str, job: str, found: Mapping[str, Any]) -> datetime:

@@ -174,7 +174,7 @@ def _begun(
     return row.started_at, others
 
 
-_WITHOUT_SESSIONS: Final = frozenset({"redis", "denylist", "not-before"})
+_WITHOUT_SESSIONS: Final = frozenset({"redis", "denylist"})
 
 
 def _compared(

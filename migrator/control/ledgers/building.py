@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from migrator.control.ledgers import reading
@@ -38,7 +37,8 @@ def source_of(settings: Settings, ledger: Ledger, *, asked: Asked | None = None)
     terms = reading.terms_of(settings, ledger)
     if ledger.kind == "users":
         database = Database(_database_url(settings, ledger))
-        return UserTable(ledger, database, terms, longest=_longest(settings, ledger))
+        longest = reading.longest_of_realm(settings, terms.realm)
+        return UserTable(ledger, database, terms, longest=longest)
     issuer = reading.issuer_of(settings, ledger)
     if ledger.kind == "callback":
         if asked is None and ledger.call is None:
@@ -47,16 +47,6 @@ def source_of(settings: Settings, ledger: Ledger, *, asked: Asked | None = None)
     if ledger.kind == "redis":
         return KeyList(ledger, issuer, _redis_url(settings, ledger), terms)
     return TokenTable(ledger, issuer, Database(_database_url(settings, ledger)), terms)
-
-
-def _longest(settings: Settings, ledger: Ledger) -> timedelta | None:
-    """How long any token of a realm, or a session, can live after a change; None: not known."""
-    theirs = [issuer for issuer in settings.issuers if issuer.realm == ledger.realm]
-    lives = [reading.longest(issuer) for issuer in theirs]
-    known = [each for each in lives if each is not None]
-    if len(known) < len(lives):
-        return None
-    return max([*known, settings.sessions.absolute])
 
 
 def _database_url(settings: Settings, ledger: Ledger) -> str:

@@ -81,18 +81,7 @@ def terms_of(settings: Settings, ledger: Ledger) -> Terms:
     """Whom a ledger is about, from the settings."""
     by = f"ledger:{ledger.name}"
     if ledger.kind == "users":
-        theirs = [issuer for issuer in settings.issuers if issuer.realm == ledger.realm]
-        lifetimes = {
-            f"{issuer.id}:{purpose}": lifetime.total_seconds()
-            for issuer in theirs
-            for purpose, lifetime in (
-                ("access", issuer.lifetime),
-                ("refresh", issuer.refresh_lifetime),
-            )
-            if lifetime is not None
-        }
-        skew = max((issuer.skew for issuer in theirs), default=timedelta(0))
-        return Terms(by=by, realm=ledger.realm or "", skew=skew, lifetimes=lifetimes)
+        return terms_of_realm(settings, ledger.realm or "", by=by)
     issuer = issuer_of(settings, ledger)
     return Terms(
         by=by,
@@ -101,6 +90,31 @@ def terms_of(settings: Settings, ledger: Ledger) -> Terms:
         is_sliding=is_sliding(issuer),
         whole_family=ledger.ends == "family",
     )
+
+
+def terms_of_realm(settings: Settings, realm: str, *, by: str) -> Terms:
+    """Whom a table of users is about: everybody of a realm, whoever issued their tokens."""
+    theirs = [issuer for issuer in settings.issuers if issuer.realm == realm]
+    lifetimes = {
+        f"{issuer.id}:{purpose}": lifetime.total_seconds()
+        for issuer in theirs
+        for purpose, lifetime in (
+            ("access", issuer.lifetime),
+            ("refresh", issuer.refresh_lifetime),
+        )
+        if lifetime is not None
+    }
+    skew = max((issuer.skew for issuer in theirs), default=timedelta(0))
+    return Terms(by=by, realm=realm, skew=skew, lifetimes=lifetimes)
+
+
+def longest_of_realm(settings: Settings, realm: str) -> timedelta | None:
+    """How long any token of a realm, or a session, can live after a change; None: not known."""
+    lives = [longest(issuer) for issuer in settings.issuers if issuer.realm == realm]
+    known = [each for each in lives if each is not None]
+    if len(known) < len(lives):
+        return None
+    return max([*known, settings.sessions.absolute])
 
 
 def issuer_of(settings: Settings, ledger: Ledger) -> Issuer:
