@@ -40,12 +40,14 @@ _GIVE_BACK = """
 UPDATE {s}.job_ranges SET state = 'waiting', run = NULL, updated_at = clock_timestamp()
 WHERE job = %(job)s AND number = %(number)s AND run = %(run)s AND state = 'running'"""
 
+# MATERIALIZED: as a plain subquery the planner may run it once for each range, and each time it
+# locks and finds another one.
 _CLAIM = """
-UPDATE {s}.job_ranges r SET state = 'running', run = %(run)s, updated_at = clock_timestamp()
-FROM (
+WITH free AS MATERIALIZED (
   SELECT number FROM {s}.job_ranges WHERE job = %(job)s AND state = 'waiting'
-  ORDER BY number LIMIT 1 FOR UPDATE SKIP LOCKED) free
-WHERE r.job = %(job)s AND r.number = free.number
+  ORDER BY number LIMIT 1 FOR UPDATE SKIP LOCKED)
+UPDATE {s}.job_ranges r SET state = 'running', run = %(run)s, updated_at = clock_timestamp()
+FROM free WHERE r.job = %(job)s AND r.number = free.number
 RETURNING r.number, r.bounds, r.after, r.tally"""
 
 # The job first, as `job.begin` locks it: the same order everywhere.
