@@ -94,6 +94,7 @@ class Evidence:
         drilled_at: when the way back was last gone to its end and forward again.
         soak: what would take the last move back by itself, while it lasts.
         propagated: how long the last move took to be in effect.
+        epoch_since: when the epoch that stands was committed.
         brownouts: how they stand, what they taught, and what ends were announced.
         compared: the app's answers and the shim's verdicts of the last day.
         last_session_end: when the last living session ends; None with `has_endless` unset: there
@@ -126,6 +127,7 @@ class Evidence:
     drilled_at: datetime | None = None
     soak: Soak | None = None
     propagated: timedelta | None = None
+    epoch_since: datetime | None = None
     brownouts: Brownouts = standing_of_brownouts.NOTHING
     last_session_end: datetime | None = None
     has_endless: bool = False
@@ -232,6 +234,7 @@ def _gather(
         "soak": soaking.read(connection, home, now),
         "propagated": journal.propagated(connection, tables, home),
         "brownouts": standing_of_brownouts.read(connection, home, rollout, now),
+        "epoch_since": journal.began(connection, tables, home, rollout.epoch),
     }
     last_end, has_endless = _last_session(connection, tables, home, now)
     common |= {"last_session_end": last_end, "has_endless": has_endless}

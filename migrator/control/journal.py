@@ -123,6 +123,16 @@ def propagated(
     return took
 
 
+def began(connection: Connection, tables: MetaData, schema: str, epoch: int) -> datetime | None:
+    """When `epoch` was committed, by a move or by a decision that nodes have to know of."""
+    table = tables.tables[f"{schema}.rollout_log"]
+    query = select(func.min(table.c.at)).where(
+        table.c.epoch == epoch, table.c.command != IN_EFFECT
+    )
+    found: datetime | None = connection.scalar(query)
+    return found
+
+
 def overtook(connection: Connection, tables: MetaData, schema: str, epoch: int) -> Row | None:
     """What ended `epoch`, where that is on record."""
     table = tables.tables[f"{schema}.rollout_log"]

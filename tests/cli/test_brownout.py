@@ -86,6 +86,7 @@ def test_who_has_not_acknowledged_a_schedule_is_named(place: Deployment) -> None
     )
     assert made["state"] == "propagating"
     assert made["waiting_on"] == ["n1", "n2"]
+    assert place.json("status")["phase"]["state"] == "propagating"
     assert windows(place) == [1]
 
 

@@ -149,14 +149,14 @@ def _phase(found: Evidence) -> dict[str, Any]:
 
 
 def state_of(found: Evidence) -> str:
-    """How far the last move has come: only `in_effect` satisfies a gate."""
+    """How far the epoch that stands has come: only `in_effect` satisfies a gate."""
     fleet = found.fleet
     if not fleet.live:
         return "committed"
     if not fleet.waiting and not fleet.rogue:
         return "in_effect"
-    moved_at = found.moves[0].at if found.moves else found.rollout.since
-    late = found.now - moved_at > found.settings.gates.ack_timeout
+    since = found.epoch_since or found.rollout.since
+    late = found.now - since > found.settings.gates.ack_timeout
     return "stalled" if late else "propagating"
 
 
