@@ -14,11 +14,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from migrator.core.seen import plain
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from migrator.core.claims import Claims
     from migrator.core.reasons import Reason
 
@@ -36,6 +39,7 @@ _FORBIDDEN = 403
 # Said to somebody the app knows: not allowed, in conflict, not as it should be.
 _TO_SOMEBODY = frozenset({304, _FORBIDDEN, 409, 410, 412, 422})
 
+_ENDING = timedelta(seconds=10)
 _ROUTE_CHARS = 128
 _MOST_SEGMENTS = 8
 _KID_CHARS = 64
@@ -60,6 +64,10 @@ class Shadow:
     client: str | None
     reason: Reason | None = None
     claims: Claims | None = None
+
+    def is_ending(self, now: datetime) -> bool:
+        """Whether it may be over by the app's clock, or without our leeway: no revocation."""
+        return self.claims is not None and self.claims.exp - now < _ENDING
 
     def refusing(self, reason: Reason) -> Shadow:
         """The same for a request that is refused for more than its token."""

@@ -82,6 +82,8 @@ class _Admission(Swapping):
                 return
             case "agree" | "agree_deny":
                 self.usage.count(shadow.issuer, shadow.client, PAIR + pair)
+            case "deny_allow" if shadow.is_ending(self.clock.now()):
+                return
             case "deny_allow" | "allow_deny":
                 difference = shadow.differs(pair, path)
                 if shadow.claims is None:

@@ -122,6 +122,12 @@ def test_who_is_sent_to_the_login_was_turned_away(place: Place) -> None:
     assert place.pairs() == {"deny_allow": 2}
 
 
+def test_a_token_at_its_end_is_no_revocation_that_we_do_not_know_of(place: Place) -> None:
+    place.ask("/x/401", sign("ada", lasts_s=8))
+    place.ask("/x/401", sign("bob", lasts_s=-8))  # over, and within our leeway
+    assert place.pairs() == {}
+
+
 def test_an_app_that_says_403_to_strangers_is_understood(
     standing: Callable[..., Place],
 ) -> None:
