@@ -23,16 +23,16 @@ from migrator.cli.demo import ledger
 from migrator.cli.demo.clients import Bot, Phone, grant_of
 from migrator.cli.demo.crowd import Crowd, gather, log_everybody_in, using_the_app
 from migrator.cli.demo.deployment import WORKERS, Deployment, deploy
-from migrator.cli.demo.fleet import fleet, free_port
+from migrator.cli.demo.fleet import FleetNotStarted, fleet, free_port
 from migrator.cli.demo.judge import Grant, Loss, Scores
 from migrator.cli.demo.partner import Partner
-from migrator.cli.demo.rehearsal import scratch
+from migrator.cli.demo.rehearsal import leaves, scratch
 from migrator.cli.demo.servers import embedded_postgres, embedded_redis
 from migrator.cli.demo.site import Site
 from migrator.cli.demo.stage import Stage
 from migrator.settings import Settings
 
-ONE_IN: Final = 8  # of the rehearsal's users: somebody works beside them on the same machine
+ONE_IN: Final = 12  # of the rehearsal's users: somebody works beside them on the same machine
 _ENVIRONMENT: Final = "operator.sh"
 _POLL_SECONDS: Final = 0.5
 _TABLES_ARE_THERE: Final = "SELECT to_regclass('migrator.rollout') IS NOT NULL"
@@ -97,6 +97,10 @@ def keep(ready: Callable[[Path], None]) -> Scores:
                 f"{scores.requests} requests, {scores.swaps} swaps, {scores.exchanges} exchanges, "
                 f"{scores.losses[Loss.UNINTENDED]} users logged out unintentionally"
             )
+            for sentence in scores.evidence:
+                stage.detail(sentence)
+        except BaseExceptionGroup as failed:
+            raise FleetNotStarted("; ".join(map(str, leaves(failed)))) from failed
     return scores
 
 

@@ -63,7 +63,7 @@ def rehearse(*, skip_drain: bool) -> Outcome:
         try:
             asyncio.run(performance.run())
         except* (StepFailed, FleetNotStarted) as failed:
-            performance.ended_early = "; ".join(map(str, _leaves(failed)))
+            performance.ended_early = "; ".join(map(str, leaves(failed)))
             stage.step(performance.ended_early)
             stage.output(deployment.app_log_tail())
         return performance.outcome()
@@ -180,9 +180,10 @@ def scratch() -> Iterator[Path]:
         warden.dismiss()
 
 
-def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+def leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    """Every error of a group of groups."""
     for error in group.exceptions:
         if isinstance(error, BaseExceptionGroup):
-            yield from _leaves(error)
+            yield from leaves(error)
         else:
             yield error
