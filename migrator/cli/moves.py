@@ -165,7 +165,7 @@ def _move(
         _emit(context, say(planned, planned), changed=False)
         return
     order = _order(context, command, planned, saved, reason=reason, sunset_at=sunset_at)
-    if soaks:
+    if soaks and planned.target.gated:  # what lets more in is not taken back into letting in less
         kept = saved.wanted.soak if saved and soak is None else asked.soak_of(context, soak)
         order = replace(order, soak=kept)
     _announce(context, planned, order)

@@ -111,12 +111,12 @@ def judged(settings: Settings, gate: str) -> Gate:
         Stopped: USAGE, no move to come has such a gate; GATE_FAILED, it may not be overridden;
             UNFIT; UNREACHABLE.
     """
-    standing = evidence.gather(settings).rollout
+    standing = evidence.gather(settings, patient=False).rollout
     ahead = next_of(standing.phase)
     phases = () if ahead is None else ORDER[ORDER.index(ahead) :]
     known: list[str] = []
     for phase in phases:
-        facts = moving.gather_for(settings, phase, before=standing)
+        facts = moving.gather_for(settings, phase, before=standing, patient=False)
         for one in gates.evaluate(phase, facts):
             known.append(one.id)
             if one.id != gate:

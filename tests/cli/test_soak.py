@@ -106,6 +106,13 @@ def test_a_segment_that_soaks_leads_back_to_before_it_and_no_further(place: Depl
     assert (kept["back"]["phase"], kept["back"]["exceptions"]) == ("drain", [])
 
 
+def test_letting_somebody_in_again_does_not_soak(place: Deployment) -> None:
+    with place.nodes(*NODES):
+        place.move(*CUTOVER)
+        found = place.move("cutover", "--all", "--except", "client=bot", "--soak", "15m")
+    assert (found["changed"], found["soak"]) == (True, None)
+
+
 def test_a_plan_keeps_its_soak(place: Deployment) -> None:
     with place.nodes(*NODES):
         made = place.json("plan", "cutover", "--all", "--soak", "15m")["plan"]
