@@ -24,6 +24,7 @@ from migrator.control.backfill import (
     plant,
     redis_blocklist,
     refusals,
+    settling,
     simplejwt,
     table,
 )
@@ -131,17 +132,21 @@ def fulfil(settings: Settings, order: Order, tell: Tell) -> Report:
     Raises:
         Stopped: UNREACHABLE; UNFIT, the schema; IRREVERSIBLE, retired; USAGE, the order; CONFLICT,
             it is running; GATE_FAILED, it was begun otherwise.
+        Unavailable: swaps under way could not be waited for; run it again.
     """
     with opened(settings, order) as (connection, issuer, source):
+        values, since = plant.terms(settings, issuer, by=order.who), _now(connection)
         outcome = Runner(
             connection=connection,
             schema=settings.database.schema,
             source=source,
-            values=plant.terms(settings, issuer, by=order.who),
+            values=values,
             limits=order.limits,
             tell=tell,
             dry_run=order.dry_run,
         ).run(issuer=issuer.id, who=order.who, restart=order.restart, path=order.rejects)
+        if outcome.changed:
+            outcome.tally.counts["ended"] += settling.settle(settings, values, since=since)
         covered = coverage.of_issuer(connection, settings, issuer.id)
     return Report(order, source.place, outcome, source.unseedable, covered)
 

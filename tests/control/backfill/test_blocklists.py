@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 import time
 import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import psycopg
 import pytest
 import redis
 
@@ -14,6 +16,8 @@ from migrator import wiring
 from migrator.control.backfill.runner import Limits
 from migrator.core.errors import Refused, Stopped
 from migrator.core.tokens import fingerprint
+from migrator.stores.drivers import conninfo
+from migrator.stores.postgres import issuer_lock
 from tests.control.backfill.ledgers import Ledger, backfill, body, counts, refresh, settings
 
 NEVER: Any = pytest.fail
@@ -194,6 +198,38 @@ def test_a_redis_that_is_not_what_was_said_is_refused(
         block(ledger, url or redis_url, place, collection=collection)
     assert (stopped.value.problem.id, stopped.value.exit_code) == (problem, code)
     assert ledger.count("denials") == 0
+
+
+def test_a_swap_that_was_under_way_when_its_token_was_denied_is_ended(
+    ledger: Ledger, redis_url: str, theirs: Any
+) -> None:
+    """It read the denials before ours was there and commits after the last page."""
+    theirs.set("blocklist:racing", "")
+    lock = issuer_lock("a1")
+    with psycopg.connect(**conninfo(ledger.url)) as swap:
+        swap.execute("SELECT pg_advisory_xact_lock_shared(%s)", [lock])
+        swap.execute(
+            "WITH s AS (INSERT INTO migrator.sessions (id, kind, realm, subject, expires_at,"
+            " origin, digest) VALUES (gen_random_uuid(), 'session', 'users', '7',"
+            " now() + interval '1 h', 'swap', sha256('t')) RETURNING id)"
+            " INSERT INTO migrator.legacy_tokens (fingerprint, issuer, jti, realm, subject,"
+            " percent_bucket, purpose, exp, keep_until, session_id) SELECT sha256('f'), 'a1',"
+            " 'racing', 'users', '7', 1, 'access', now() + interval '1 h',"
+            " now() + interval '1 h', id FROM s"
+        )
+        done: list[Any] = []
+        run = threading.Thread(
+            target=lambda: done.append(block(ledger, redis_url, "blocklist:*")), daemon=True
+        )
+        run.start()
+        waits = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        deadline = time.monotonic() + 20
+        while not done and not ledger.execute(waits)[0][0] and time.monotonic() < deadline:
+            time.sleep(0.005)
+        swap.commit()
+    run.join()
+    assert counts(done[0]) == {"read": 1, "denied": 1, "ended": 1}
+    assert ledger.count("sessions", "revoked_reason = 'ledger'") == 1
 
 
 # Tables.
