@@ -32,7 +32,7 @@ def report(settings: Settings, number: int) -> dict[str, Any]:
         row = next((one for one in read(desk.connection, desk.home) if one.id == number), None)
         if row is None:
             raise Stopped(_no_such(number), Exit.USAGE)
-        counts = refused(desk.connection, desk.home)
+        counts = refused(desk.connection, desk.home, (row,))
         kept = counts is not None
         found = teaching.outcomes(desk.connection, desk.home, (row,)) if kept else ()
     met = counts.get(number, 0) if counts is not None else None

@@ -15,7 +15,7 @@ from migrator.stores import tables as page
 from migrator.stores.queries import in_schema
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from datetime import datetime
 
     from sqlalchemy import Connection
@@ -27,8 +27,11 @@ State: TypeAlias = Literal[
 STANDING: frozenset[State] = frozenset({"scheduled", "open"})
 AHEAD: frozenset[State] = STANDING | {"paused"}
 
+# Along the primary key, and so without a sort.
 _REFUSED = """
-SELECT brownout, count(DISTINCT (realm, subject)) FROM {s}.brownout_hits GROUP BY brownout"""
+SELECT brownout, count(*) FROM (SELECT DISTINCT brownout, realm, subject FROM {s}.brownout_hits
+  WHERE brownout = ANY(CAST(:ids AS bigint[]))) people
+GROUP BY brownout"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,10 +134,11 @@ def read(connection: Connection, home: str) -> tuple[Row, ...]:
     return tuple(Row(**row) for row in rows)
 
 
-def refused(connection: Connection, home: str) -> dict[int, int] | None:
+def refused(connection: Connection, home: str, rows: Iterable[Row]) -> dict[int, int] | None:
     """How many subjects each refused; None once `retire` took that record away."""
     name = f'"{home}".brownout_hits'
     if connection.scalar(text("SELECT to_regclass(:name)"), {"name": name}) is None:
         return None
-    found = connection.execute(text(in_schema(_REFUSED, home)))
+    ids = [row.id for row in rows]
+    found = connection.execute(text(in_schema(_REFUSED, home)), {"ids": ids})
     return {number: count for number, count in found.all()}  # noqa: C416 - rows are not pairs

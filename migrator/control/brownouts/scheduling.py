@@ -108,7 +108,7 @@ def plan(settings: Settings, asked: Asked, *, who: str, why: str | None) -> Plan
         ahead = [row for row in there if row.state(now) in AHEAD]
         end = announced_end(desk.connection, desk.home, before)
         asking.require(window, before, ahead, now, announced=end)
-        counts = refused_by(desk.connection, desk.home) or {}
+        counts = refused_by(desk.connection, desk.home, there) or {}
         lesson = teaching.lesson(desk.connection, desk.home, there, counts, now)
     forecast = forecasting.of(settings, before, window, lesson)
     row = Row(
@@ -255,7 +255,7 @@ def listed(settings: Settings) -> dict[str, Any]:
     """
     with at_desk(settings) as desk:
         rows = read(desk.connection, desk.home)
-        counts = refused_by(desk.connection, desk.home)
+        counts = refused_by(desk.connection, desk.home, rows)
     refused = {row.id: None if counts is None else counts.get(row.id, 0) for row in rows}
     return {
         "generated_at": desk.now,

@@ -12,7 +12,7 @@ from migrator.control.brownouts.rows import read as rows_of
 from migrator.control.brownouts.teaching import Lesson
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from sqlalchemy import Connection
@@ -43,16 +43,19 @@ class Standing:
 
     def as_json(self, now: datetime) -> list[dict[str, Any]]:
         """Those under way and to come, and the last that is over."""
-        ahead = [row for row in self.rows if row.state(now) in AHEAD]
-        ran = [row for row in self.rows if row.state(now) in {"finished", "aborted"}]
-        last = sorted(ran, key=lambda row: row.over_at)[-1:]
-        return [self._one(row, now) for row in (*last, *ahead)]
+        return [self._one(row, now) for row in _shown(self.rows, now)]
 
     def _one(self, row: Row, now: datetime) -> dict[str, Any]:
         met = None if self.refused is None else self.refused.get(row.id, 0)
         is_over = row.state(now) not in AHEAD
         error = teaching.error_of(row.forecast, met) if is_over else None
         return {**row.as_json(now, met), "forecast_error": error}
+
+
+def _shown(rows: Sequence[Row], now: datetime) -> list[Row]:
+    ran = [row for row in rows if row.state(now) in {"finished", "aborted"}]
+    last = sorted(ran, key=lambda row: row.over_at)[-1:]
+    return [*last, *(row for row in rows if row.state(now) in AHEAD)]
 
 
 NOTHING: Standing = Standing()
@@ -64,6 +67,7 @@ def read(connection: Connection, home: str, rollout: Rollout, now: datetime) -> 
     announced = notices.read(connection, home, rollout)
     if not rows:
         return Standing(notices=announced)
-    counts = refused(connection, home)
+    shown = {row.id: row for row in (*_shown(rows, now), *teaching.latest(rows, now))}
+    counts = refused(connection, home, shown.values())
     lesson = Lesson() if counts is None else teaching.lesson(connection, home, rows, counts, now)
     return Standing(rows=rows, refused=counts, lesson=lesson, notices=announced)

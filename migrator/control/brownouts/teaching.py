@@ -22,6 +22,14 @@ if TYPE_CHECKING:
 
     from migrator.control.brownouts.rows import Row
 
+# Living and ended sessions apart: each half has an index of its own.
+_LOGIN = """SELECT FROM {s}.sessions s
+      WHERE s.realm = h.realm AND s.subject = h.subject AND s.created_at >= h.first_at
+        AND s.created_at < h.over_at + interval '1 day'
+        AND (s.origin = 'login' OR s.auth_time >= h.first_at)
+        AND (s.client IS NULL OR h.client = ''
+          OR split_part(s.client, '/', 1) = split_part(h.client, '/', 1))"""
+
 # Whoever logs in later than a day after it does so for other reasons.
 # The grace is for what nodes had buffered when the window ended.
 _OUTCOMES = """
@@ -34,12 +42,8 @@ came AS (
   SELECT h.brownout, h.issuer, h.client, CASE
     WHEN l.last_seen_at > h.over_at + interval '5 s'
       AND (l.session_seen_at IS NULL OR l.session_seen_at < l.last_seen_at) THEN 'still'
-    WHEN EXISTS (SELECT FROM {s}.sessions s
-      WHERE s.realm = h.realm AND s.subject = h.subject AND s.created_at >= h.first_at
-        AND s.created_at < h.over_at + interval '1 day'
-        AND (s.origin = 'login' OR s.auth_time >= h.first_at)
-        AND (s.client IS NULL OR h.client = ''
-          OR split_part(s.client, '/', 1) = split_part(h.client, '/', 1))) THEN 'signed_in'
+    WHEN EXISTS ({login} AND s.revoked_at IS NULL)
+      OR EXISTS ({login} AND s.revoked_at IS NOT NULL) THEN 'signed_in'
     WHEN l.session_seen_at > h.first_at THEN 'silent'
     ELSE 'unseen' END AS outcome
   FROM hit h LEFT JOIN {s}.legacy_subjects l ON l.realm = h.realm AND l.subject = h.subject
@@ -52,7 +56,7 @@ SELECT brownout, issuer, client,
 FROM came GROUP BY brownout, issuer, client ORDER BY count(*) DESC, client, issuer"""
 
 # Status must not wade through everybody a brownout met; the shares of so many are as good.
-ENOUGH = 5_000
+ENOUGH = 2_000
 # The clients of long ago have been updated since.
 _LATEST = 5
 
@@ -116,7 +120,9 @@ def outcomes(
         "ends": [row.over_at for row in rows],
         "every": every,
     }
-    found = connection.execute(text(in_schema(_OUTCOMES, home)), asked).mappings()
+    found = connection.execute(
+        text(in_schema(_OUTCOMES.replace("{login}", _LOGIN), home)), asked
+    ).mappings()
     return tuple(Outcome(**row) for row in found)
 
 
@@ -128,10 +134,15 @@ def lesson(
     now: datetime,
 ) -> Lesson:
     """What the latest finished brownouts taught."""
-    over = [row for row in rows if row.state(now) == "finished" and refused.get(row.id)]
-    latest = sorted(over, key=lambda row: row.over_at)[-_LATEST:]
-    met = sum(refused.get(row.id, 0) for row in latest)
-    return learned(outcomes(connection, home, latest, every=1 + met // ENOUGH))
+    over = [row for row in latest(rows, now) if refused.get(row.id)]
+    met = sum(refused.get(row.id, 0) for row in over)
+    return learned(outcomes(connection, home, over, every=1 + met // ENOUGH))
+
+
+def latest(rows: Iterable[Row], now: datetime) -> list[Row]:
+    """The brownouts that forecasts are told by."""
+    over = [row for row in rows if row.state(now) == "finished"]
+    return sorted(over, key=lambda row: row.over_at)[-_LATEST:]
 
 
 def learned(found: Sequence[Outcome]) -> Lesson:
