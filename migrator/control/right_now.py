@@ -11,10 +11,12 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from migrator.control import asking, status
+from migrator.control.brownouts import words
 from migrator.control.gates import SETS
 from migrator.control.gates.model import PLAYBOOKS
+from migrator.control.status import standing
 from migrator.control.status.screen import gate_line
-from migrator.control.words import at, count, counted, span
+from migrator.control.words import age, at, count, counted, span
 from migrator.core.errors import BadSettings, Exit, Stopped, Unavailable
 from migrator.core.phases import ORDER, Phase
 
@@ -111,12 +113,12 @@ def _unknown(now: datetime, why: str, do: str) -> Live:
     }
 
 
-def _is_judged(report: Mapping[str, Any], phase: Phase) -> bool:
+def _is_judged(report: Live, phase: Phase) -> bool:
     """Gates that were passed already say nothing any more."""
     return ORDER.index(Phase(report["phase"]["name"])) < ORDER.index(phase)
 
 
-def _turn(report: Mapping[str, Any], phase: Phase | None) -> str:
+def _turn(report: Live, phase: Phase | None) -> str:
     if phase is None:
         return "any"
     distance = ORDER.index(phase) - ORDER.index(Phase(report["phase"]["name"]))
@@ -124,7 +126,7 @@ def _turn(report: Mapping[str, Any], phase: Phase | None) -> str:
 
 
 def _lines(
-    report: Mapping[str, Any],
+    report: Live,
     phase: Phase | None,
     asked: Mapping[str, Any] | None,
     anchor: str | None,
@@ -144,6 +146,8 @@ def _lines(
     yield from _row("horizon", _horizon(report))
     yield from _row("if cut", _if_cut(report))
     yield from _row("back", _back(report))
+    for title, said in (*standing.rows(report), *words.rows_of_status(report["brownouts"], now)):
+        yield from _row(title.lower(), said)
     if asked is not None:
         yield from _gates(asked)
 
@@ -153,7 +157,7 @@ def _row(name: str, said: str | None) -> Iterator[str]:
         yield f"  {name:<8} {said}"[:100]
 
 
-def _stands(report: Mapping[str, Any]) -> str:
+def _stands(report: Live) -> str:
     phase = report["phase"]
     percent = "" if phase["percent"] is None else f" {phase['percent']} %"
     state = phase["state"].replace("_", " ")
@@ -164,7 +168,7 @@ def _stands(report: Mapping[str, Any]) -> str:
     return f"{phase['name']}{percent}, epoch {phase['epoch']}, {state}, for {since}{besides}"
 
 
-def _turn_said(report: Mapping[str, Any], phase: Phase | None) -> str | None:
+def _turn_said(report: Live, phase: Phase | None) -> str | None:
     match _turn(report, phase):
         case "now":
             return "this page is the next move"
@@ -177,7 +181,7 @@ def _turn_said(report: Mapping[str, Any], phase: Phase | None) -> str | None:
             return None
 
 
-def _nodes(report: Mapping[str, Any]) -> str:
+def _nodes(report: Live) -> str:
     nodes = report["nodes"]
     expected = "unknown" if nodes["expected"] is None else nodes["expected"]
     waiting = ", ".join(one["id"] for one in nodes["waiting"][:3])
@@ -185,7 +189,7 @@ def _nodes(report: Mapping[str, Any]) -> str:
     return f"{nodes['acked']} of {nodes['live']} acknowledged, {expected} expected{late}"
 
 
-def _traffic(report: Mapping[str, Any]) -> str:
+def _traffic(report: Live) -> str:
     traffic = report["traffic"]
     if traffic["session"] is None:
         return f"unknown: {report['unknown']['traffic.session']}"
@@ -197,7 +201,7 @@ def _traffic(report: Mapping[str, Any]) -> str:
     )
 
 
-def _horizon(report: Mapping[str, Any]) -> str | None:
+def _horizon(report: Live) -> str | None:
     if report["phase"]["name"] in {Phase.OBSERVE, Phase.SWAP, Phase.RETIRED}:
         return None
     drain = report["drain"]
@@ -208,7 +212,7 @@ def _horizon(report: Mapping[str, Any]) -> str | None:
     return f"{at(drain['horizon'])} ({drain['bound']}), {when}"
 
 
-def _if_cut(report: Mapping[str, Any]) -> str | None:
+def _if_cut(report: Live) -> str | None:
     hit = report["if_cut_over"]
     if hit is None or hit["subjects"] is None or report["phase"]["name"] == Phase.RETIRED:
         return None
@@ -218,16 +222,18 @@ def _if_cut(report: Mapping[str, Any]) -> str | None:
     )
     more = len(hit["clients"]) - _MOST_CLIENTS
     tail = f", {more} more" if more > 0 else ""
-    return f"over now: {counted(hit['subjects'], 'user')} refused" + (
-        f": {named}{tail}" if named else ""
-    )
+    who = f": {named}{tail}" if named else ""
+    return f"over now: {counted(hit['subjects'], 'user')} refused{words.came_back(hit)}{who}"
 
 
-def _back(report: Mapping[str, Any]) -> str:
+def _back(report: Live) -> str:
     back = report["rollback"]
     if not back["possible"]:
         return f"none: {back['why']}"
-    return f"`migrator rollback` → {back['to']}: instant, {back['cost_subjects']} users logged out"
+    drilled = back["drilled_at"]
+    ago = "never drilled" if drilled is None else f"drilled {age(drilled, report['generated_at'])}"
+    lost = f"{back['cost_subjects']} users logged out"
+    return f"`migrator rollback` → {back['to']}: instant, {lost}; {ago}"
 
 
 def _gates(asked: Mapping[str, Any]) -> Iterator[str]:

@@ -37,6 +37,20 @@ def test_a_page_says_whether_its_turn_has_come_and_what_holds_it(place: Deployme
     assert (past["turn"], past["ready"], past["gates"]) == ("past", None, [])
 
 
+def test_holds_the_drill_and_brownouts_stand_above_a_page(place: Deployment) -> None:
+    place.put("drain")
+    place.run("hold", "add", "--reason", "CHG-12 freeze", "--for", "72h")
+    with place.nodes("n1", "n2"):
+        text = place.json("playbook", "show", "30-cutover")["live"]["text"]
+        assert "never drilled" in text
+        assert "migrator hold release 1" in text
+        place.run("hold", "release", "1")
+        place.run("rollback", "--drill")
+        text = place.json("playbook", "show", "30-cutover")["live"]["text"]
+    assert "drilled 0." in text or "; drilled 1" in text
+    assert "hold" not in text
+
+
 def test_a_gate_of_a_page_says_what_it_found_here(place: Deployment) -> None:
     place.put("drain")
     shown = place.run("playbook", "show", "30-cutover#gate-nodes-acked").stdout

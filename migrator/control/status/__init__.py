@@ -291,6 +291,7 @@ def _rollback(found: Evidence) -> dict[str, Any]:
         "cost_subjects": cost,
         "possible": to is not None,
         "why": why,
+        "drilled_at": found.drilled_at,
     }
 
 
