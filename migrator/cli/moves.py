@@ -250,7 +250,9 @@ def _retire(
         tell=progress.Waiting(context),
     )
     found = say(before, after, seen=seen, destroyed=losses) | {"plan": used}
-    code = Exit.DONE if seen.is_in_effect else Exit.NOT_ACKNOWLEDGED
+    # Who asked not to wait is not told that it was too short; `waiting_on` says what is left.
+    waited = wait != 0 and not seen.is_in_effect
+    code = Exit.NOT_ACKNOWLEDGED if waited else Exit.DONE
     _emit(context, found, changed=True, exit_code=code)
 
 

@@ -328,6 +328,15 @@ def test_retire_drops_nothing_before_every_node_has_said_so(place: Deployment) -
     assert place.value("SELECT legacy_removed_at IS NOT NULL FROM migrator.rollout")
 
 
+def test_a_retire_that_is_not_waited_for_drops_nothing_and_exits_0(place: Deployment) -> None:
+    place.put("cutover")
+    place.beat(*NODES)
+    found = place.move("retire", "--wait", "0")
+    assert (found["changed"], found["state"]) == (True, "propagating")
+    assert found["waiting_on"] == list(NODES)
+    assert place.value("SELECT to_regclass('migrator.legacy_tokens')") is not None
+
+
 def test_retire_is_refused_before_its_mark_where_the_role_may_not_drop(
     place: Deployment, tmp_path: Path
 ) -> None:
