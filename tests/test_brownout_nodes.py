@@ -300,6 +300,19 @@ def test_a_soak_takes_its_move_back_once_whoever_sees_it_first(rig: Rig) -> None
     ]
 
 
+def test_logins_of_the_minute_before_a_soak_do_not_count_against_it(rig: Rig) -> None:
+    """A minute's figure is whole: this soak began two seconds before its first one ended."""
+    rig.move("cutover")
+    rig.execute(SOAK)
+    rig.execute(
+        "UPDATE migrator.rollout SET soak = soak || jsonb_build_object('baseline_per_min', 25.1,"
+        " 'since', date_trunc('minute', now()) - interval '62 s')"
+    )
+    steps, rollout = feed_of(rig)
+    logins(rig, minutes_ago=2, count=100)
+    assert guards.watch(steps, "migrator", rollout) == ()
+
+
 def test_a_running_node_takes_a_cutover_back(rig: Rig) -> None:
     with node(rig) as (gate, _):
         legacy = sign("ann").encode()

@@ -174,11 +174,13 @@ def _watch_soak(run: Run, schema: str, rollout: Rollout) -> list[Ended]:
     found = run((in_schema(_SOAKED, schema), {"epoch": rollout.epoch}))[0]
     if not found:
         return []
-    epoch, column, now, sign_ins = found[0]
+    epoch, column, now, counted = found[0]
     soak = Soak.of(column)
     if not soak.lasts(now, epoch=epoch):
         return []
-    why = soak.breach(Measure(at=now, sign_ins=sign_ins))
+    # Figures are of whole minutes: what came in the first before it began is taken off by share.
+    share = (now - soak.since) / (now - soak.since.replace(second=0, microsecond=0))
+    why = soak.breach(Measure(at=now, sign_ins=int(counted * share)))
     if why is None:
         return []
     back = soak.back

@@ -22,8 +22,8 @@ def brownout_done(evidence: Evidence) -> Gate | None:
         return None
     done = evidence.brownouts.done_since(evidence.rollout.drain_since, evidence.now)
     numbers = ", ".join(f"#{row.id}" for row in done)
-    since = "since drain" if evidence.rollout.drain_since else "drain was not entered yet"
-    detail = f"{counted(len(done), 'brownout')} ran to the end {since}"
+    since = " since drain" if evidence.rollout.drain_since else ": drain was not entered yet"
+    detail = f"{counted(len(done), 'brownout')} ran to the end{since}"
     return Gate(
         id="brownout-done",
         result="pass" if len(done) >= wanted else "fail",
