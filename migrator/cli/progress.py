@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from migrator.control import outcome
 from migrator.control.words import span
+from migrator.core.phases import Phase
 
 if TYPE_CHECKING:
     from migrator.cli.context import Context
@@ -18,9 +19,10 @@ if TYPE_CHECKING:
 def committed(context: Context, after: Rollout) -> None:
     """Say that it is done for good, and what undoes it."""
     context.note_committed(outcome.interrupted(after))
+    undone = "nothing undoes it" if after.phase is Phase.RETIRED else "use rollback"
     context.talk(
         f"✓ {_clock()} committed epoch {after.epoch}   "
-        "← from here on, Ctrl-C does not undo; use rollback"
+        f"← from here on, Ctrl-C does not undo; {undone}"
     )
 
 

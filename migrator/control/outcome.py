@@ -240,6 +240,11 @@ def _gates(plan: Plan) -> list[str]:
 
 def interrupted(after: Rollout) -> str:
     """What whoever interrupts the wait is told."""
+    if after.phase is Phase.RETIRED:
+        return (
+            f"epoch {after.epoch} ({after.phase}) is committed and stays: nothing leads back; "
+            "`migrator retire` run again takes away the tables that are left"
+        )
     return (
         f"epoch {after.epoch} ({after.phase}) is committed and stays; only the wait for the nodes "
         "was stopped. `migrator rollback` goes back"
