@@ -23,6 +23,7 @@ SHIPPED = [
     ("migrator/migrations", "**/*_contract_*.py"),
     ("migrator/playbooks", "why.md"),
     ("migrator/playbooks", "30-cutover.md"),
+    ("migrator/playbooks", "60-drill.md"),
     ("migrator/playbooks", "proxies/nginx.conf"),
     ("migrator/playbooks", "grafana.json"),
     ("migrator/schemas", "status-1.json"),
