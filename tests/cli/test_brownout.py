@@ -172,6 +172,17 @@ def test_a_rehearsal_says_who_would_be_refused_and_writes_nothing(place: Deploym
     assert place.value("SELECT nextval('migrator.brownouts_id_seq')") == 1
 
 
+def test_who_has_come_back_with_a_session_is_in_no_forecast(place: Deployment) -> None:
+    for number in range(4):
+        place.sight(f"u{number}", "ios/7.1", ago="5 min")
+    place.execute(
+        "UPDATE migrator.legacy_subjects SET session_seen_at = now() WHERE subject <> 'u0'"
+    )
+    found = place.json("brownout", "schedule", *WINDOW, "--dry-run")
+    forecast = found["brownouts"][0]["forecast"]
+    assert (forecast["subjects"], forecast["at_most"]) == (1, 1)
+
+
 def test_it_has_to_be_confirmed_by_name(place: Deployment) -> None:
     shown = place.run("brownout", "schedule", *WINDOW, code=9)
     assert "would refuse about 0 subjects" in shown.stderr

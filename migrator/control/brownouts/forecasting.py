@@ -1,8 +1,12 @@
-"""Whom a window would meet: those seen in a window as long as it, and at most all who are open."""
+"""Whom a window would meet: those seen in a window as long as it, and at most all who are open.
+
+Who was seen with a legacy token and has come back with a session since would not be met.
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from migrator.control import evidence
@@ -39,8 +43,9 @@ def told(seen: Census, opened: Census, lesson: Lesson, *, percent: int) -> dict[
         _client(
             issuer,
             client,
-            subjects=_share(met.get((issuer, client), 0), percent),
-            at_most=_share(most.get((issuer, client), 0), percent),
+            seen=met.get((issuer, client), 0),
+            opened=most.get((issuer, client), 0),
+            percent=percent,
             lesson=lesson,
         )
         for issuer, client in {**met, **most}
@@ -48,8 +53,7 @@ def told(seen: Census, opened: Census, lesson: Lesson, *, percent: int) -> dict[
     known = [one for one in clients if one["silent"] is not None]
     is_known = bool(clients) and len(known) == len(clients)
     return {
-        "subjects": _share(seen.subjects, percent),
-        "at_most": _share(opened.subjects, percent),
+        **_met(seen.subjects, opened.subjects, percent),
         **{
             name: sum(one[name] for one in known) if is_known else None
             for name in ("silent", "sign_in", "breaks")
@@ -60,23 +64,25 @@ def told(seen: Census, opened: Census, lesson: Lesson, *, percent: int) -> dict[
 
 
 def _client(
-    issuer: str, client: str, *, subjects: int, at_most: int, lesson: Lesson
+    issuer: str, client: str, *, seen: int, opened: int, percent: int, lesson: Lesson
 ) -> dict[str, Any]:
+    met = _met(seen, opened, percent)
     shares = lesson.about(issuer, client)
-    silent, sign_in, breaks = (None, None, None) if shares is None else shares.of(subjects)
+    known = None if shares is None else shares.of(met["subjects"])
+    silent, sign_in, breaks = known or (None, None, None)
     return {
         "client": client or None,
         "issuer": issuer,
-        "subjects": subjects,
-        "at_most": at_most,
+        **met,
         "silent": silent,
         "sign_in": sign_in,
         "breaks": breaks,
     }
 
 
-def _share(subjects: int, percent: int) -> int:
-    return round(subjects * percent / 100)
+def _met(seen: int, opened: int, percent: int) -> dict[str, int]:
+    most = ceil(opened * percent / 100)
+    return {"subjects": min(round(seen * percent / 100), most), "at_most": most}
 
 
 def _scope(rollout: Rollout, window: Brownout) -> Scope:
