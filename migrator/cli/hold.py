@@ -11,7 +11,7 @@ from migrator.cli.context import Context, pass_context
 from migrator.cli.parameters import moment, one_end, term_options
 from migrator.control import holding
 from migrator.control.terms import Term
-from migrator.control.words import at
+from migrator.control.words import at, folded
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
@@ -89,4 +89,5 @@ def _line(one: dict[str, Any]) -> str:
         term = f"released {at(one['released_at'])} by {one['released_by']}"
     else:
         term = f"{at(one['from'])} → {at(one['until'])}"
-    return f"{named:<8} {state:<9} {term}  by {one['who']}: {one['reason']}"
+    line = f"{named:<8} {state:<9} {term}  by {one['who']}: {one['reason']}"
+    return folded(line, below=9)

@@ -64,7 +64,12 @@ def _variable(value: str) -> str:
 @click.option("--no-redis", is_flag=True, help="Run without Redis.")
 @click.option("--issuer-name", type=_name, default="main", show_default=True)
 @click.option("--algorithm", type=click.Choice(list(FAMILY_OF)), help="Else as the sample says.")
-@click.option("--preset", type=click.Choice(list(PRESETS)), help="Else as the sample looks.")
+@click.option(
+    "--preset",
+    type=click.Choice(list(PRESETS)),
+    metavar="NAME",
+    help=f"Else as the sample looks. One of: {', '.join(PRESETS)}.",
+)
 @click.option(
     "--key-env", type=_variable, help="The variable that holds the secret or public key."
 )

@@ -10,7 +10,7 @@ from migrator.cli.context import Context, pass_context
 from migrator.cli.parameters import moment
 from migrator.control.history import SCHEMA, Form, export, report
 from migrator.control.journal import IN_EFFECT
-from migrator.control.words import at
+from migrator.control.words import at, folded
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -53,4 +53,5 @@ def _line(row: dict[str, Any]) -> str:
         *(f"over {gate}" for gate in row["overrides"]),
         *([] if took is None else [f"in effect after {took:.1f} s"]),
     ]
-    return f"{head}{row['who']}{'  ' + ' · '.join(more) if more else ''}"
+    line = f"{head}{row['who']}{'  ' + ' · '.join(more) if more else ''}"
+    return folded(line, below=22)

@@ -11,7 +11,7 @@ from migrator.cli.context import Context, pass_context
 from migrator.cli.parameters import one_end, term_options
 from migrator.control import overriding
 from migrator.control.terms import Term
-from migrator.control.words import at
+from migrator.control.words import at, folded
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
@@ -99,4 +99,5 @@ def _line(one: dict[str, Any]) -> str:
         term = f"revoked {at(one['revoked_at'])} by {one['revoked_by']}"
     else:
         term = f"{one['state'].replace('_', ' ')}, until {at(one['until'])}"
-    return f"{named:<12} {one['gate']:<17} {term}  by {one['who']}: {one['reason']}"
+    line = f"{named:<12} {one['gate']:<17} {term}  by {one['who']}: {one['reason']}"
+    return folded(line, below=13)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from textwrap import fill
 
 UNKNOWN = "unknown"
+WIDTH = 100
 
 
 def at(moment: datetime | None) -> str:
@@ -44,3 +46,10 @@ def count(number: int | None) -> str:
 def counted(number: int | None, one: str) -> str:
     """A number of things, with an s unless there is just one."""
     return f"{count(number)} {one}" + ("" if number == 1 else "s")
+
+
+def folded(line: str, *, below: int) -> str:
+    """A line that is longer than a screen is wide, gone on with below, so many columns in."""
+    if len(line) <= WIDTH:
+        return line
+    return fill(line, WIDTH, subsequent_indent=" " * below, break_on_hyphens=False)
