@@ -67,10 +67,10 @@ _BARRED: Final = f"""({_DENIED} OR EXISTS (
         - %(skew)s::interval <= c.not_before, true)))"""  # noqa: S608 - of constants, as all here
 
 _LIVING: Final = f"""CASE
-  WHEN f.of IS NULL AND j.fingerprint IS NULL THEN 'unseedable'
-  WHEN f.of IS NULL AND {_BARRED} THEN 'barred'
-  WHEN f.of IS NULL AND j.iat > %(began)s::timestamptz - %(skew)s::interval THEN 'newer'
-  WHEN f.of IS NULL THEN 'missing'
+  WHEN f.fingerprint IS NULL AND j.fingerprint IS NULL THEN 'unseedable'
+  WHEN f.fingerprint IS NULL AND {_BARRED} THEN 'barred'
+  WHEN f.fingerprint IS NULL AND j.iat > %(began)s::timestamptz - %(skew)s::interval THEN 'newer'
+  WHEN f.fingerprint IS NULL THEN 'missing'
   WHEN f.issuer <> %(issuer)s THEN 'wrong_issuer'
   WHEN f.realm <> %(realm)s THEN 'wrong_realm'
   WHEN f.subject <> j.subject THEN 'wrong_subject'
@@ -92,25 +92,21 @@ rows ({", ".join(COLUMNS)}) AS MATERIALIZED (
 {{rows}}
 ),
 held AS (
-  SELECT j.key, f.of, CASE
+  SELECT j.key, f.fingerprint AS of, CASE
       WHEN j.exp + %(keep)s::interval <= clock.at THEN 'over'
       WHEN j.revoked AND j.fingerprint IS NULL AND j.jti IS NULL THEN 'unseedable'
       WHEN j.revoked AND NOT {_DENIED} THEN 'not_denied'
       WHEN j.revoked AND s.revoked_at IS NULL AND s.expires_at > clock.at THEN 'alive'
       WHEN j.revoked THEN 'denied'
       WHEN j.exp <= clock.at THEN 'over'
-      WHEN j.fault IS NOT NULL AND f.of IS NULL THEN 'unseedable'
+      WHEN j.fault IS NOT NULL AND f.fingerprint IS NULL THEN 'unseedable'
       WHEN j.fault IS NOT NULL AND j.fingerprint IS NOT NULL THEN 'unseedable'
       ELSE {_LIVING} END AS finding
   FROM rows j CROSS JOIN clock
   -- A column of tokens that was blanked leaves the jti to know a row by.
-  LEFT JOIN LATERAL (
-    SELECT t.fingerprint AS of, t.* FROM {{s}}.legacy_tokens t
-    WHERE t.fingerprint = j.fingerprint
-    UNION ALL
-    SELECT t.fingerprint, t.* FROM {{s}}.legacy_tokens t
-    WHERE j.fingerprint IS NULL AND t.issuer = %(issuer)s AND t.jti = j.jti
-    LIMIT 1) f ON true
+  LEFT JOIN {{s}}.legacy_tokens f ON f.fingerprint = coalesce(j.fingerprint, (
+    SELECT t.fingerprint FROM {{s}}.legacy_tokens t
+    WHERE j.fingerprint IS NULL AND t.issuer = %(issuer)s AND t.jti = j.jti LIMIT 1))
   LEFT JOIN {{s}}.sessions s ON s.id = f.session_id)
 SELECT key, finding, of FROM held ORDER BY length(key), key"""  # noqa: S608 - of constants, as all here
 

@@ -18,6 +18,7 @@ from migrator.control.backfill.rows import Cursor, Here, Relation, Row, Source, 
 from migrator.control.backfill.simplejwt import Ledger
 
 ROOM: Final = 1000
+_PAGE: Final = 5000
 
 
 @dataclass(slots=True)
@@ -48,7 +49,7 @@ def some_of(source: Source, size: int, seed: int) -> Drawn:
 
 def _pages(source: Source) -> Iterator[Relation]:
     cursor: Cursor = ()
-    while (page := source.page(cursor, ROOM)) is not None:
+    while (page := source.page(cursor, _PAGE)) is not None:
         cursor = page.cursor
         yield page.relation()
 
