@@ -13,6 +13,7 @@ from migrator.cli.context import Context, pass_context
 from migrator.control import moving, planning, retiring, rollout, tickets
 from migrator.control.moving import Plan
 from migrator.control.planning import Wanted
+from migrator.control.words import folded
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
@@ -170,4 +171,5 @@ def _emit(context: Context, saved: Saved, now: datetime) -> None:
 
 def _line(plan: dict[str, Any]) -> str:
     why = "" if plan["why"] is None else f": {plan['why']}"
-    return f"{plan['id']:<8} {plan['state']:<8} {plan['command']:<32} by {plan['who']}{why}"
+    line = f"{plan['id']:<8} {plan['state']:<8} {plan['command']:<32} by {plan['who']}{why}"
+    return folded(line, below=9)

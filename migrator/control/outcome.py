@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from migrator.control import soaking
 from migrator.control.brownouts.calibrating import calibrated
 from migrator.control.status import gate_json, hit, place
 from migrator.control.status.screen import gate_line
-from migrator.control.words import at, counted, span
+from migrator.control.words import at, counted, folded, span
 from migrator.core.phases import Phase
 
 if TYPE_CHECKING:
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from migrator.settings import Settings
 
 SCHEMA = "migrator.move/1"
-_WIDTH = 100
 
 
 def result(
@@ -132,7 +130,7 @@ def said(found: dict[str, Any]) -> str:
         "in_effect": "in effect on every living node",
         "propagating": f"committed; not acknowledged by {', '.join(found['waiting_on'])}",
     }[found["state"]]
-    soak = f"\n{soak_words(found['soak'])}" if found["soak"] else ""
+    soak = f"\n{folded(soak_words(found['soak']), below=2)}" if found["soak"] else ""
     return f"{_path(found)}, epoch {found['epoch']}: {state}{soak}"
 
 
@@ -194,7 +192,7 @@ def announced(
     if after.phase is Phase.RETIRED:
         rows = ", ".join(f"{loss.table} ({counted(loss.rows, 'row')})" for loss in losses)
         lines += ["  IRREVERSIBLE: no command leads back from retired"]
-        lines += wrap(f"destroys {rows}", _WIDTH, initial_indent="  ", subsequent_indent="    ")
+        lines.append(f"  destroys {rows}")
     elif plan.target.gated:
         lines.append(
             "  reversible until `migrator retire`   rollback: migrator rollback, 0 users affected"
@@ -207,7 +205,7 @@ def announced(
         lines.append(f"  {forecast_words(told)}")
     if order.soak is not None and usual is not None:
         lines.append(_soaks(order.soak, usual))
-    return "\n".join([*lines, *_gates(plan)])
+    return "\n".join([*(folded(line, below=4) for line in lines), *_gates(plan)])
 
 
 def _estimate(plan: Plan) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from migrator.control import soaking
 from migrator.control.outcome import forecast, forecast_words
 from migrator.control.status import gate_json, place
-from migrator.control.words import at, counted
+from migrator.control.words import at, counted, folded
 from migrator.core.phases import Phase, back_of
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def lines(plan: Mapping[str, Any]) -> str:
     else:
         told.append(f"  {plan['state']}, expires {at(plan['expires_at'])}")
         told.append(f"  make it: migrator {plan['move']} --plan {plan['id']}")
-    return "\n".join(told)
+    return "\n".join(folded(line, below=4) for line in told)
 
 
 def markdown(plan: Mapping[str, Any]) -> str:
