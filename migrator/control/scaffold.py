@@ -150,12 +150,25 @@ url = {database}    # postgresql+psycopg://user:password@host/name
 # poll_ms = 400    # how often it reads the feed of revocations
 # trust_ms = 900    # how long it is believed after that; 0 = strict, always ask
 
-# How long it must have been quiet before a move.
+# What stands before a move. How long it must have been quiet:
 [gates]
 # legacy_quiet = "24h"    # no legacy token seen, for cutover
 # foreign_quiet = "24h"
 # retire_quiet = "30d"
 # ack_timeout = "30s"
+# What else has to be proven; each is a gate only once it is set.
+# compare_pairs = 1000    # verdicts compared with the app's, before swap
+# compare_percent = 0.1    # of them, how many the app may allow and the shim would deny
+# revocations = true    # everything in the app that ends logins is read
+# store_p99 = "10ms"    # how slow the session store may be
+# drill_within = "14d"    # when the way back was last drilled
+# notice = "30d"    # how long the end has been announced
+# brownouts = 2    # how many ran to their end
+# backfill_within = "24h"    # when a backfill was last verified
+# And after one: a cutover takes itself back if more than so many times as many log in.
+# soak = "15m"
+# sign_ins = 2.0
+# plan_expires = "24h"
 
 [tokens]
 # session_prefix = "sess"
