@@ -150,6 +150,23 @@ def test_what_was_revoked_by_the_time_it_is_written_is_no_difference(
     assert place.pairs() == {"agree": 3, "agree_deny": 1, "deny_allow": 1}
 
 
+def test_a_denial_waits_for_the_ledger_that_may_explain_it(
+    standing: Callable[..., Place],
+) -> None:
+    place = standing()
+    wiring.blocklist(lambda _, __: False, settings=place.rig.settings())  # polled every 5 s
+    jwt = sign("ada")
+    place.ask("/me/401", jwt)
+    place.ask("/me", jwt)
+    deadline = time.monotonic() + 10
+    while not place.rig.count("legacy_usage", "outcome = 'pair:agree'"):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert place.differences() == []
+    assert place.pairs() == {"agree": 1, "deny_allow": 1}
+    assert len(place.differences()) == 1
+
+
 def test_a_second_credential_that_the_app_may_have_gone_by_makes_it_no_pair(
     standing: Callable[..., Place],
 ) -> None:
