@@ -313,7 +313,7 @@ def test_status_shows_pairs_differences_and_what_rules_leave_out(place: Place) -
     assert (store["p99_ms"], store["node"], store["errors"]) == (4.1, "n1", 0)
     screen = place.run("status").stdout
     (line,) = [one for one in screen.splitlines() if one.startswith("COMPARE")]
-    assert "412 879 pairs/24 h · deny→ALLOW 2 · allow→deny 0 · left out 7 (rule 1, until " in line
+    assert "412 879 pairs/24 h · deny→ALLOW 2 · allow→deny 0 · left out 7 (#1 to " in line
     (line,) = [one for one in screen.splitlines() if one.startswith("STORE")]
     assert line.startswith("STORE    p50 1.0 ms · p99 4.1 ms · errors 0")
     assert max(map(len, screen.splitlines())) <= 100

@@ -91,7 +91,7 @@ def _left_out(found: dict[str, Any]) -> str:
         return ""
     used = [rule for rule in found["rules"] if rule["left_out"]]
     first = min(used, key=lambda rule: rule["until"], default=None)
-    named = "" if first is None else f" (rule {first['id']}, until {at(first['until'])[5:10]})"
+    named = "" if first is None else f" (#{first['id']} to {at(first['until'])[5:10]})"
     more = f" and {len(used) - 1} more" if len(used) > 1 else ""
     return f" · left out {count(hidden)}{named}{more}"
 
