@@ -13,7 +13,7 @@ from migrator.control import ignoring
 from migrator.control.compared import SCHEMA, report
 from migrator.control.ignoring import Named
 from migrator.control.terms import Term
-from migrator.control.words import age, at, count, counted
+from migrator.control.words import age, at, count, counted, folded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -137,10 +137,12 @@ def _rule(one: dict[str, Any]) -> str:
     else:
         term = f"{one['state'].replace('_', ' ')}, until {at(one['until'])}"
     hides = "" if one["left_out"] is None else f", left out {count(one['left_out'])} in 24 h"
-    return (
-        f"{named:<8} {one['direction']} {about}\n"
-        f"         {term}{hides}\n         {one['owner']}: {one['reason']}"
+    lines = (
+        f"{named:<8} {one['direction']} {about}",
+        f"         {term}{hides}",
+        f"         {one['owner']}: {one['reason']}",
     )
+    return "\n".join(folded(line, below=9) for line in lines)
 
 
 def _shown(found: dict[str, Any]) -> Iterator[str]:
