@@ -75,7 +75,8 @@ def listing_of(given: dict[str, Any]) -> tuple[str, Kind | None]:
 
 
 @command.command()
-@click.option("--from", "place", required=True, metavar="TABLE", help="With its schema.")
+@click.option("--from", "table", metavar="TABLE", help="With its schema.")
+@click.option("--file", metavar="PATH|-", help="In place of a table: .csv, or JSON lines.")
 @click.option(
     "--columns",
     default="",
@@ -86,8 +87,17 @@ def listing_of(given: dict[str, Any]) -> tuple[str, Kind | None]:
 @options
 @pass_context
 def denylist(context: Context, /, **given: Any) -> None:
-    """Deny every token that a table of revoked tokens lists, such as jwt_denylist."""
-    run(context, "denylist", **given)
+    """Deny every token that a table or file of revoked tokens lists, such as jwt_denylist."""
+    place, is_file = _listed_in(given)
+    run(context, "denylist", place=place, is_file=is_file, **given)
+
+
+def _listed_in(given: dict[str, Any]) -> tuple[str, bool]:
+    """The table or the file, and which of them it is."""
+    table, file = given.pop("table"), given.pop("file")
+    if (table is None) == (file is None):
+        raise click.UsageError("give one of --from and --file.")
+    return (table, False) if file is None else (file, True)
 
 
 @command.command("not-before")
@@ -195,8 +205,10 @@ def coverage_of(context: Context, issuer: str | None) -> None:
 
 
 def _order(context: Context, source: Source, given: dict[str, Any]) -> Order:
-    collection = None
-    table, file = given.pop("table"), given.pop("file")
+    collection, is_file = None, False
+    if source == "denylist":
+        place, is_file = _listed_in(given)
+    table, file = given.pop("table", None), given.pop("file", None)
     url = given.pop("source_url")
     redis_url = given.pop("redis_url")
     if source == "redis":
@@ -206,12 +218,13 @@ def _order(context: Context, source: Source, given: dict[str, Any]) -> Order:
         place = _needed(file, "--file")
     elif source == "simplejwt":
         place = table
-    else:
+    elif source == "table":
         place = _needed(table, "--from")
     return Order(
         kind=source,
         issuer=given["issuer"],
         place=place,
+        is_file=is_file,
         collection=collection,
         columns=given["columns"],
         source_url=fetched(url),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 
 from migrator.control.backfill.coverage import DANGERS
 from tests.cli.deployment import Deployment
@@ -90,7 +92,8 @@ def test_blanking_is_offered_once_all_was_read_and_is_never_run(
         "    subjects: unknown, none was counted",
         "  simplejwt from public.token_blacklist_outstandingtoken: done",
         "    7 rows read · 4 with a session · 1 denied · 1 expired · 1 rejected as not_a_jws",
-        "    not verified since it ran: migrator backfill verify simplejwt --issuer a1",
+        "    not verified since it ran:",
+        "      migrator backfill verify simplejwt --issuer a1",
         "    its raw tokens are needed no more; this would blank them, and is yours to run:",
         f"      UPDATE public.token_blacklist_outstandingtoken {blanks}",
         *(f"      - {danger}" for danger in DANGERS),
@@ -103,3 +106,26 @@ def test_blanking_is_offered_once_all_was_read_and_is_never_run(
     verified = deployment.json("backfill", "verify", "simplejwt", "--issuer", "a1", "--all")
     assert verified["differences"] == 0
     assert "verified" in deployment.run("backfill", "coverage").stdout
+
+
+def test_the_command_that_verifies_a_ledger_is_printed_as_it_was_read_and_works(
+    deployment: Deployment, tmp_path: Path, redis_url: str
+) -> None:
+    deployment.environ["THEIRS"] = redis_url
+    deployment.execute('CREATE TABLE "Odd Name" (id int PRIMARY KEY, jwt text, gone boolean)')
+    deployment.execute('INSERT INTO "Odd Name" VALUES (1, %s, false)', refresh("1", secret=SECRET))
+    revoked = tmp_path / "revoked.csv"
+    revoked.write_text("jti\na\n")
+    table = ("--from", '"Odd Name"', "--columns", "token=jwt,revoked=gone")
+    deployment.run("backfill", "table", "--issuer", "a1", *table)
+    deployment.run("backfill", "denylist", "--issuer", "a1", "--file", str(revoked))
+    with redis.Redis.from_url(redis_url) as theirs:
+        theirs.set("blocklist:b", "")
+    url = ("--redis-url", "env:THEIRS")
+    deployment.run("backfill", "redis", "--issuer", "a1", "--pattern", "blocklist:*", *url)
+    commands = [one["verify"] for one in covered(deployment)["ledgers"]]
+    assert len(commands) == 3
+    for command in commands:
+        words = shlex.split(command)
+        assert words[0] == "migrator"
+        assert deployment.json(*words[1:], schema="verified")["differences"] == 0

@@ -57,7 +57,8 @@ def _ledger(ledger: Ledger, of: Coverage) -> Iterator[str]:
     said = " · ".join(f"{count(n)} {what}" for what, n in words.items() if n or what[:4] == "rows")
     yield from _indented(said)
     if found.at is None:
-        yield f"  not verified since it ran: {found.command}"
+        yield "  not verified since it ran:"
+        yield f"    {found.command}"
     else:
         yield f"  verified {age(found.at, of.as_of)}, {counted(found.differences, 'difference')}"
     if ledger.blanking is not None:

@@ -34,8 +34,7 @@ def source(
         Stopped: USAGE, the header lacks a column.
     """
     begins, lines = records.beginning(records.lines(stream))
-    rows = csv.reader(_texts(lines))
-    header = [field.strip().removeprefix("\ufeff") for field in next(rows, [])]
+    header, found = cut(lines)
     chosen = dict(columns) or maps.by_name(header)
     missing = maps.missing(chosen, header)
     if missing:
@@ -49,9 +48,18 @@ def source(
         identity={"file": name, "columns": chosen, "begins": begins},
         unseedable=records.UNSEEDABLE,
         reader=records.reader(issuer, chosen, now=now, room=room),
-        records=_records(rows, header),
+        records=found,
         lines=None if counted is None else max(0, counted - 1),
     )
+
+
+def cut(
+    lines: Iterator[bytes | None],
+) -> tuple[list[str], Iterator[tuple[str, records.Record | None]]]:
+    """The names in the header line, and the records below it, each with its number."""
+    rows = csv.reader(_texts(lines))
+    header = [field.strip().removeprefix("\ufeff") for field in next(rows, [])]
+    return header, _records(rows, header)
 
 
 def _texts(lines: Iterator[bytes | None]) -> Iterator[str]:

@@ -7,7 +7,7 @@ should is refused as one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from sqlalchemy import Connection
@@ -69,7 +69,7 @@ def source(
         Stopped: USAGE, the table or a column is missing or of a type that cannot be read.
     """
     table = describe(connection, name)
-    chosen = dict(columns) or _by_name(table.types)
+    chosen = dict(columns) or by_name(table.types)
     if not chosen:
         raise refusals.bad_columns(
             f"{table.name} has no column called jti", do=refusals.DENYLIST_COLUMNS
@@ -122,9 +122,11 @@ _WHOLE: Final = r"^eyJ[^.]*\.[^.]*\.[^.]*$"
 _AS: Final[Mapping[str, str]] = {"until": "exp"}
 
 
-def _by_name(theirs: Mapping[str, str]) -> dict[str, str]:
+def by_name(theirs: Iterable[str]) -> dict[str, str]:
+    """The mapping of columns that have their usual names; none where there is no jti."""
+    there = set(theirs)
     found = {
-        ours: next((name for name in names if name in theirs), None)
+        ours: next((name for name in names if name in there), None)
         for ours, names in _BY_NAME.items()
     }
     return {} if found["jti"] is None else {o: name for o, name in found.items() if name}

@@ -38,12 +38,13 @@ def source(
         identity={"file": name, "columns": dict(columns), "begins": begins},
         unseedable=records.UNSEEDABLE,
         reader=records.reader(issuer, chosen, now=now, room=room),
-        records=_records(lines),
+        records=cut(lines),
         lines=records.lines_of(name),
     )
 
 
-def _records(lines: Iterator[bytes | None]) -> Iterator[tuple[str, records.Record | None]]:
+def cut(lines: Iterator[bytes | None]) -> Iterator[tuple[str, records.Record | None]]:
+    """The records of lines, each with its number."""
     for number, line in enumerate(lines, 1):
         found = None if line is None else strict.read_object(line.strip(), largest_int=2**63)
         yield f"line {number}", found

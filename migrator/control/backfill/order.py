@@ -19,6 +19,7 @@ from migrator.control import revisions, schema
 from migrator.control.backfill import (
     coverage,
     csv_file,
+    denied_file,
     denylist,
     jsonl,
     plant,
@@ -54,6 +55,7 @@ class Order:
 
     Args:
         place: the table or file; None is the source's own default.
+        is_file: `place` is a file, of a kind that reads tables too.
         collection: of a Redis: set, zset or hash; None: its keys are named by `place`.
         columns: as given to `--columns`.
         source_url: the ledger's database or Redis where it is not ours; a secret.
@@ -64,6 +66,7 @@ class Order:
     kind: Kind
     issuer: str
     place: str | None = None
+    is_file: bool = False
     collection: keyspace.Kind | None = None
     columns: str = ""
     source_url: str | None = field(default=None, repr=False)
@@ -205,6 +208,9 @@ def _check_phase(connection: Connection, name: str) -> None:
         raise refusals.retired()
 
 
+_FILES = {"jsonl": jsonl.source, "csv": csv_file.source}
+
+
 @contextmanager
 def _source(
     connection: Connection,
@@ -214,10 +220,10 @@ def _source(
     columns: Mapping[str, str],
 ) -> Iterator[Source]:
     room = settings.http.max_credential_bytes
-    if order.kind in {"jsonl", "csv"}:
+    if order.is_file or order.kind in _FILES:
         assert order.place is not None, "the command asks"
         assert order.standard_input is not None, "the command hands it over"
-        read = jsonl.source if order.kind == "jsonl" else csv_file.source
+        read = _FILES.get(order.kind, denied_file.source)
         with opened_file(order.place, order.standard_input) as stream:
             yield read(
                 stream,

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, Protocol
 
 from migrator.control.backfill import refusals
 from migrator.control.backfill.reading import NO, YES
@@ -193,6 +193,13 @@ def reader(
     return Reader(issuer, columns, now, room, purpose_of(settings))
 
 
+class Reads(Protocol):
+    """What turns a record into a row."""
+
+    def row(self, key: str, record: Record | None) -> Row:
+        """The row of one record; None is one that could not be cut out."""
+
+
 @dataclass(slots=True)
 class File:
     """An exported ledger as a `rows.Source`: read once, from the beginning; a cursor is a count.
@@ -205,7 +212,7 @@ class File:
     place: str
     identity: Mapping[str, object]
     unseedable: tuple[tuple[str, str], ...]
-    reader: Reader
+    reader: Reads
     records: Iterator[tuple[str, Record | None]]
     lines: int | None
     _done: int = 0

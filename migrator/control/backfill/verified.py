@@ -6,6 +6,7 @@ away, and it has to be verified again.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,6 +15,7 @@ from typing import Any
 from sqlalchemy import Connection, func, literal, select, update
 from sqlalchemy.dialects.postgresql import JSONB
 
+from migrator.control.backfill.simplejwt import TABLE
 from migrator.stores import tables
 
 _KEY = "verified"
@@ -65,15 +67,21 @@ def record(connection: Connection, home: str, job: str, found: Mapping[str, Any]
 def command_of(detail: Mapping[str, Any], source: str) -> str:
     """What verifies a ledger, as far as its row says how it was named."""
     identity = detail.get("identity", {})
+    columns = identity.get("columns") or {}
+    at = str(identity.get("redis", "")).rpartition(" at ")[2]
     named = {
         "--issuer": identity.get("issuer"),
-        "--from": identity.get("table") if source != "simplejwt" else None,
+        "--from": str(identity.get("table") or "").replace("%%", "%"),
         "--file": identity.get("file"),
         f"--{identity.get('collection') or 'pattern'}": identity.get("keys"),
+        "--columns": ",".join(f"{ours}={theirs}" for ours, theirs in columns.items()),
+        "--source-url": identity.get("source_url"),
+        "--redis-url": at if at.partition(":")[0] in {"env", "file"} else None,
     }
-    return " ".join(
-        ["migrator backfill verify", source, *(f"{k} {v}" for k, v in named.items() if v)]
-    )
+    if source == "simplejwt" and named["--from"].endswith("." + TABLE):
+        del named["--from"]  # by its own name, wherever the search path finds it
+    words = [f"{option} {shlex.quote(str(value))}" for option, value in named.items() if value]
+    return " ".join(["migrator backfill verify", source, *words])
 
 
 def _read(

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 # Of so many rows without a difference, fewer than one in a hundred differ (the rule of three).
 FEWEST = 300
 _COMMAND = "migrator backfill verify SOURCE --issuer ID"
+_ROOM = 48
 _WORST: tuple[Result, ...] = ("fail", "inconclusive", "stale", "pass")
 
 
@@ -33,7 +34,9 @@ def backfill_verified(evidence: Evidence) -> Gate | None:
     judged.sort(key=lambda each: _WORST.index(each[0]))
     if judged:
         result, detail, worst = judged[0]
-        command = worst.command
+        # What is longer would not stand beside its gate; coverage prints it whole.
+        short = len(worst.command) <= _ROOM
+        command = worst.command if short else "migrator backfill coverage"
     else:
         result, detail, command = "inconclusive", "no ledger was backfilled", _COMMAND
     times = [one.at for one in evidence.verified if one.at is not None]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
+import json
 import threading
 import time
 import uuid
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -13,7 +16,9 @@ import pytest
 import redis
 
 from migrator import wiring
+from migrator.control.backfill.order import Order
 from migrator.control.backfill.runner import Limits
+from migrator.control.backfill.verifying import Draw, verify
 from migrator.core.errors import Refused, Stopped
 from migrator.core.tokens import fingerprint
 from migrator.stores.drivers import conninfo
@@ -307,3 +312,41 @@ def test_a_mapping_that_denies_nothing_is_refused(
         backfill(ledger.url, "denylist", place="dead", columns=columns)
     assert (stopped.value.problem.id, stopped.value.exit_code) == (problem, 2)
     assert ledger.count("jobs") == 0
+
+
+@pytest.mark.parametrize("form", ["jsonl", "csv"])
+def test_an_exported_denylist_is_denied_like_a_table(
+    ledger: Ledger, tmp_path: Path, form: str
+) -> None:
+    token = refresh("7")
+    soon, past = str(int(time.time()) + 3600), "2001-01-01T00:00:00"
+    rows = [("a", soon), ("b", past), (token, soon), ("", soon), ("c", "")]
+    path = tmp_path / f"revoked.{form}"
+    path.write_text(
+        "jti,until\n" + "".join(f"{jti},{until}\n" for jti, until in rows)
+        if form == "csv"
+        else "".join(json.dumps({"jti": jti, "until": until}) + "\n" for jti, until in rows)
+        + "no json\n"
+    )
+    file: dict[str, Any] = {
+        "place": str(path),
+        "is_file": True,
+        "standard_input": io.BytesIO(),
+    }
+    report = backfill(ledger.url, "denylist", **file)
+    unreadable = {} if form == "csv" else {"unreadable": 1}
+    assert counts(report) == {
+        "read": 5 + len(unreadable),
+        "denied": 3,
+        "expired": 1,
+        "bad_claim": 1,
+        **unreadable,
+    }
+    found = jtis(ledger)
+    assert set(found) == {"a", "c"}
+    assert found["c"] is None
+    assert ledger.count("denials", "fingerprint IS NOT NULL") == 1
+    checked = verify(
+        settings(ledger.url), Order(kind="denylist", issuer="a1", **file), Draw(size=None)
+    )
+    assert dict(checked.counts) == {"denied": 3, "over": 1, "unseedable": 1 + len(unreadable)}
