@@ -43,10 +43,12 @@ def add(
     """Let GATE pass until the override is revoked or over."""
     one_end(until, lasting)
     settings = context.settings
+    if confirm is not None:
+        context.confirm(settings.environment, confirm)  # a wrong one: these may be wrong settings
     judged = overriding.judged(settings, gate)
     context.talk(f"{judged.id} ({judged.result}): {judged.detail}")
-    if not context.dry_run:
-        context.confirm(settings.environment, confirm)
+    if confirm is None and not context.dry_run:
+        context.confirm(settings.environment, None)
     found = overriding.add(
         settings,
         judged,
