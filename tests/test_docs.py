@@ -23,12 +23,16 @@ class Journey:
     def __init__(self, rollout: Rollout) -> None:
         self.rollout = rollout
         self.ran: dict[str, int] = {}
+        self.stuck_at: str | None = None
 
     def reach(self, name: str) -> int:
         """Walk up to and including a playbook; returns how many commands it has."""
         for each in WALK[: WALK.index(name) + 1]:
             if each not in self.ran:
+                assert self.stuck_at is None, f"{self.stuck_at} was not walked to its end"
+                self.stuck_at = each
                 self.ran[each] = walk(self.rollout, PAGES / f"{each}.md")
+                self.stuck_at = None
                 if self.ran[each]:
                     note_drilled(PAGES / f"{each}.md")
         return self.ran[name]
@@ -61,12 +65,12 @@ def _journeys(postgres: Any, redis_server: Any, directory: Path) -> Iterator[Jou
 # ---- commands ----------------------------------------------------------------------------------
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_every_command_of_the_readme_does_what_it_shows(dropped_in: Rollout) -> None:
     assert len(dropped_in.nodes) == NODES
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_the_snippets_of_the_readme_issue_what_the_phase_says(dropped_in: Rollout) -> None:
     rollout = dropped_in
     for node in rollout.nodes:
@@ -86,7 +90,7 @@ def test_the_snippets_of_the_readme_issue_what_the_phase_says(dropped_in: Rollou
         assert _status(rollout, node, "/me", token=session) == 200
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", WALK)
 def test_every_command_of_a_playbook_does_what_it_shows(journey: Journey, name: str) -> None:
     drilled = front_matter(PAGES / f"{name}.md")["last_drilled"]

@@ -100,6 +100,7 @@ _VARIES = (
     (r"(?m)^(sunset|deprecation): .*$", r"\1: …"),
     (r"sess_[0-9A-Za-z]{49}", "sess_…"),
     (r"(?m)^( +[✗~?] [\w-]+) .*(?:\n {19,}.*)*$", r"\1 …"),
+    (r"(?m) *\n {20,}", " "),
     (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d+)?Z?", "TIME"),
     (r"\b\d\d:\d\d:\d\d(\.\d+)?Z?", "TIME"),
     (r"\b\d+(\.\d+)? (ms|s|min|h|d)\b( \d+ (min|h|s)\b)?", "SPAN"),
