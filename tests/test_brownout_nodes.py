@@ -97,6 +97,8 @@ def test_p4_a_window_refuses_remembered_legacy_tokens_between_its_edges_and_no_s
         legacy = sign("ann").encode()
         first = present(gate, legacy)
         assert first.token is not None
+        assert comes_true(lambda: gate.node.recent.trusted_until > gate.clock.ticks())
+        assert kind(gate, legacy) == "admitted"  # remembered for a minute, by what stood then
         number = open_window(rig, after_s=1.5, lasts_s=1.5)
         assert comes_true(lambda: knows(gate, number), 1.2)
         starts, ends = (

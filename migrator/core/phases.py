@@ -127,6 +127,11 @@ class Rollout:
         opened = tuple(one for one in self.brownouts if one.is_open(now))
         return self if opened == self.open else replace(self, open=opened)
 
+    def edge_after(self, now: datetime) -> datetime | None:
+        """When the next window opens or closes; None: no window does any more."""
+        edges = (edge for one in self.brownouts for edge in (one.starts_at, one.ends_at))
+        return min((edge for edge in edges if edge > now), default=None)
+
     def phase_for(self, *, issuer: str | None, client: str | None, bucket: int) -> Phase:
         """The phase of one credential: the first exception that covers it, else the default.
 

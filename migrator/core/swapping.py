@@ -70,7 +70,9 @@ class Swapping(Flow):
             self._present(claims, client, presented)
             return self.refuse_retired(claims, client, rollout)
 
-        swaps = self._swaps(rule, rollout, claims, credential, bucket, await self.now())
+        now = await self.now()
+        edge = rollout.edge_after(now) or FAR  # where the verdict may be another, memory ends
+        swaps = self._swaps(rule, rollout, claims, credential, bucket, now)
         try:
             standing = await (
                 self.swap(claims, client=client, bucket=bucket, presented=presented)
@@ -101,7 +103,7 @@ class Swapping(Flow):
             if rule.legacy == "shadow"
             else None,
         )
-        self._remember_legacy(credential.value, standing, claims, client, verdict, mark)
+        self._remember_legacy(credential.value, standing, claims, client, verdict, mark, edge)
         return verdict
 
     def _saw(self, claims: Claims, client: str | None, presented: Presented) -> None:
@@ -277,6 +279,7 @@ class Swapping(Flow):
         client: str | None,
         verdict: Admitted,
         mark: Mark,
+        edge: datetime,
     ) -> None:
         about: tuple[About, ...] = (
             ("subject", claims.realm, claims.subject),
@@ -293,7 +296,7 @@ class Swapping(Flow):
             claims.issuer, client, "swapped" if verdict.hand_out else "legacy"
         )
         tally.bump()
-        until = min(standing.read_at + CACHE_LIFE, claims.exp)
+        until = min(standing.read_at + CACHE_LIFE, claims.exp, edge)
         entry = Entry(
             verdict,
             until=self.clock.ticks_at(until),

@@ -111,6 +111,12 @@ def test_a_segment_is_as_in_exceptions(by: str, value: str, hit: bool) -> None:
     assert window.covers(**ANYBODY) is hit
 
 
+@pytest.mark.parametrize(("minutes", "edge"), [(-1, 0), (0, 15), (14, 15), (15, None)], ids=str)
+def test_the_next_edge_is_the_next_change(minutes: int, edge: int | None) -> None:
+    found = DRAIN.edge_after(AT + minutes * MINUTE)
+    assert found == (None if edge is None else AT + edge * MINUTE)
+
+
 def test_windows_meet_only_on_the_same_segment() -> None:
     after = replace(WINDOW, id=2, starts_at=WINDOW.ends_at, ends_at=WINDOW.ends_at + MINUTE)
     assert not overlap(WINDOW, after)
