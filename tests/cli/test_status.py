@@ -119,6 +119,18 @@ def test_traffic_is_counted_by_kind(place: Deployment) -> None:
     assert traffic["slope_per_day"] is None
 
 
+def test_whatever_is_waited_for_is_named(place: Deployment) -> None:
+    place.beat("n1", "n2")
+    assert place.json("status")["waiting_on"] == []
+    place.run("hold", "add", "--reason", "CHG-1", "--for", "1h")
+    place.put("swap")
+    place.beat("n1")
+    assert place.json("status")["waiting_on"] == [
+        "node n2 to acknowledge epoch 2",
+        "hold 1 of dana to be released, or over",
+    ]
+
+
 def test_a_backfill_past_its_total_is_said_in_words(place: Deployment) -> None:
     place.execute(
         "INSERT INTO migrator.jobs (name, source, state, done, total, rejected)"

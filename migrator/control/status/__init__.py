@@ -312,6 +312,11 @@ def _waiting_on(found: Evidence) -> list[str]:
     fleet = found.fleet
     waiting = [f"node {node.id} to acknowledge epoch {fleet.epoch}" for node in fleet.waiting]
     waiting += [f"rogue node {node.id} to stop, or to renew its lease" for node in fleet.rogue]
+    waiting += [
+        f"hold {one.id} of {one.who} to be released, or over"
+        for one in found.holds
+        if one.state(found.now) == "in force"
+    ]
     if found.legacy_removed_at is not None and not found.is_contracted:
         waiting.append("`migrator retire`, run again, to take the legacy tables away")
     return waiting
