@@ -143,3 +143,16 @@ def test_an_order_that_cannot_be_fulfilled_is_refused_before_any_row(
     args = ("backfill", "not-before", "--from", "users", "--columns", columns, *more)
     deployment.run(*args, code=2)
     assert cutoffs(deployment) == deployment.value("SELECT count(*) FROM migrator.jobs") == 0
+
+
+def test_a_run_that_was_killed_is_taken_over_once_it_is_silent(deployment: Deployment) -> None:
+    deployment.run(*RUN, "--limit-rows", "500", code=13)
+    dies = "UPDATE migrator.jobs SET state = 'running', detail = detail || jsonb_build_object("
+    due = "'run', 'dead', 'due', extract(epoch FROM now()) + %s)"
+    deployment.execute(dies + due, 10)
+    refused = deployment.json(*RUN, code=8)
+    assert refused["error"]["id"] == "backfill.taken"
+    deployment.execute(dies + due, -1)
+    found = deployment.json(*RUN)
+    assert (found["read"], found["cut"], found["resumed"]) == (1200, 300, True)
+    assert cutoffs(deployment) == 300
