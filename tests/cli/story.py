@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 WEEK_OF_TRAFFIC = """
 INSERT INTO migrator.legacy_usage (hour, issuer, client, outcome, count, last_at)
 SELECT h, 'a1', client, outcome, CASE outcome WHEN 'session' THEN 4000
-    WHEN 'legacy' THEN round(share * 900 * 0.74 ^ (extract(epoch FROM h - now()) / 86400 + 7))
+    WHEN 'legacy' THEN round(share * 900
+      * 0.74 ^ (extract(epoch FROM h - date_trunc('hour', now())) / 86400 + 7))
     ELSE 2 END, h + interval '59 min'
 FROM generate_series(date_trunc('hour', now()) - interval '7 days',
     date_trunc('hour', now()) - interval '1 hour', interval '1 hour') h,
