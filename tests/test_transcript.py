@@ -31,7 +31,7 @@ _PATIENCE_S = 60.0
 _PAUSE_S = 0.5
 _PROGRAM = (sys.executable, "-c", "from migrator.cli import main; main(prog_name='migrator')")
 
-pytestmark = [pytest.mark.xdist_group("demo"), pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.xdist_group("demo"), pytest.mark.timeout(900)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +60,10 @@ ROLLOUT = (
     Typed("migrator inspect < probe.jwt"),
     Typed("migrator doctor", told=False),
     Typed("migrator gates swap", again=True),
-    Typed("migrator nodes", told=False),
     Typed(_ME_BY_JWT),
     Typed("migrator advance swap --percent 10 --dry-run"),
     Typed('migrator advance swap --percent 10 --confirm demo --reason "CHG-4411 first cohort"'),
-    Typed("migrator status --line"),
     Typed('migrator advance swap --percent 100 --confirm demo --reason "CHG-4412 everybody"'),
-    Typed("migrator advance swap --percent 100 --confirm demo"),
     Typed(_KEEP_SESSION),
     Typed(_ME_BY_SESSION),
     Typed("migrator gates drain", again=True),
@@ -84,8 +81,6 @@ ROLLOUT = (
     Typed('migrator rollback --drill --reason "CHG-4490 drill before the night"'),
     Typed('migrator rollback --reason "INC-93 twice the forecast"'),
     Typed(_ME_BY_JWT),
-    Typed('migrator cutover --all --wait-gates 60 --confirm demo --reason "CHG-4503 second try"'),
-    Typed('migrator rollback --reason "CHG-4510 out again: to drain"'),
     Typed('migrator rollback --reason "CHG-4510 out again: to swap"'),
     Typed('migrator rollback --reason "CHG-4510 out again: to observe"'),
     Typed("migrator rollback", code=3),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import count
@@ -113,10 +113,10 @@ async def log_everybody_in(crowd: Crowd) -> None:
 
 
 @asynccontextmanager
-async def using_the_app(crowd: Crowd) -> AsyncIterator[None]:
-    """Everybody uses the app for the length of the block; an error in one of them ends it."""
+async def using_the_app(clients: Iterable[Client]) -> AsyncIterator[None]:
+    """All of them use the app for the length of the block; an error in one of them ends it."""
     async with asyncio.TaskGroup() as group:
-        lives = [group.create_task(client.live()) for client in crowd]
+        lives = [group.create_task(client.live()) for client in clients]
         try:
             yield
         finally:

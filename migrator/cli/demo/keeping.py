@@ -119,12 +119,16 @@ async def _run(
             stage.step(f"{len(crowd)} users log in to the app as it was, and get JWTs")
             await log_everybody_in(crowd)
             ready(await _hand_over(deployment, site, crowd))
-            async with using_the_app(crowd):
+            # The app as it was knew nothing of the partner's programs.
+            async with using_the_app(replace(crowd, programs=[])):
                 await _until_there_are_tables(deployment.database_url)
                 stage.phase = "with the shim"
                 stage.step(f"there are tables: the app, deployed with the shim, {WORKERS} workers")
                 await before.aclose()
-                async with fleet(deployment, port=port, shim=True):
+                async with (
+                    fleet(deployment, port=port, shim=True),
+                    using_the_app(crowd.programs),
+                ):
                     stage.step("it answers; on to you")
                     await asyncio.Event().wait()
     finally:
