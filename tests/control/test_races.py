@@ -46,6 +46,10 @@ FROM: dict[tuple[str, int], tuple[Args, ...]] = {
     ),
 }
 
+_HOLD = """
+INSERT INTO migrator.holds (created_by, reason, starts_at, until)
+VALUES ('kim', 'not now', now(), now() + interval '1 hour')"""
+
 
 @pytest.fixture(scope="module")
 def starters(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Commands, ...]]:
@@ -112,3 +116,32 @@ def test_of_two_operators_one_wins_and_the_other_is_told_who(
             assert moves == [(OPERATORS[winner],)]
         finally:
             postgres.drop_database("raced")
+
+
+def put_hold(place: Deployment) -> None:
+    place.execute(_HOLD)
+
+
+@pytest.mark.parametrize(
+    ("args", "code"),
+    [(("cutover", "--all", *CONFIRM), 3), (BACK, 0)],
+    ids=["forward", "back"],
+)
+def test_a_hold_that_comes_between_the_gates_and_the_commit_still_holds(
+    args: Args,
+    code: int,
+    migrated: str,
+    tmp_path: Path,
+    starters: tuple[Commands, ...],
+) -> None:
+    place = Deployment(migrated, tmp_path)
+    place.put("drain")
+    with place.nodes("n1", "n2"), tapped(place.url) as tap:
+        tap.arm()
+        tap.hold_moves(lambda: put_hold(place))
+        env = {**place.environ, "TEST_DATABASE_URL": tap.url_of(place.url)}
+        argv = ["--config", str(place.config), "--json", *args]
+        ended = starters[0].start(argv, env).wait()
+    assert ended.code == code, ended.said
+    assert place.phase()[0] == ("drain" if code else "swap")
+    assert ("hold.in_force" in ended.said) == bool(code)
