@@ -19,6 +19,7 @@ from migrator.control.backfill.order import Order, fulfil
 from migrator.control.backfill.runner import Limits, Progress, next_size
 from migrator.core.errors import Stopped
 from migrator.stores.drivers import conninfo
+from tests.control.backfill.bulk import fill
 from tests.control.backfill.ledgers import (
     SECRET,
     SWAP_KEY,
@@ -90,40 +91,6 @@ def job(ledger: Ledger) -> dict[str, Any]:
     return {"state": state, "done": done, "total": total, "rejected": rejected, **detail}
 
 
-def test_killed_five_times_it_ends_with_exactly_the_rows_it_should(
-    ledger: Ledger, config: Path, tmp_path: Path
-) -> None:
-    tokens = ledger.fill(2000)
-    for _ in range(5):
-        ledger.add("broken")
-    for at in range(20):
-        ledger.add(refresh(f"dead{at}"), revoked=True)
-    ledger.execute(SLOW)
-    rejects = tmp_path / "rejects.jsonl"
-    for round_ in range(1, 6):
-        running = start(ledger, config, "--batch", "50", "--rejects", str(rejects))
-        wait_for(ledger, round_ * 300)
-        running.send_signal(signal.SIGKILL)
-        running.communicate()
-        row = job(ledger)
-        assert row["state"] == "running"
-        # Whatever the moment: what is counted is what is there.
-        assert row["done"] == ledger.count("legacy_tokens") < len(tokens)
-
-    done = start(ledger, config, "--batch", "500", "--rejects", str(rejects))
-    out, err = done.communicate(timeout=60)
-
-    assert done.returncode == 0, err
-    report = json.loads(out)
-    assert report["resumed"]
-    assert (report["read"], report["seeded"], report["denied"]) == (2025, 2000, 20)
-    assert report["rejected_by_reason"] == {"not_a_jws": 5}
-    assert report["here"] < 2025
-    assert ledger.count("sessions") == ledger.count("legacy_tokens") == len(tokens)
-    assert len(rejects.read_text().splitlines()) == 5
-    assert (job(ledger)["state"], job(ledger)["total"]) == ("done", 2025)
-
-
 def test_ctrl_c_keeps_what_is_done_and_says_so(ledger: Ledger, config: Path) -> None:
     ledger.fill(2000)
     ledger.execute(SLOW)
@@ -138,6 +105,41 @@ def test_ctrl_c_keeps_what_is_done_and_says_so(ledger: Ledger, config: Path) -> 
     row = job(ledger)
     assert (row["state"], row["done"]) == ("paused", kept)
     assert counts(backfill(ledger.url)) == {"read": 2000, "seeded": 2000}
+
+
+def test_a_second_ctrl_c_undoes_the_page_that_is_under_way(ledger: Ledger, config: Path) -> None:
+    ledger.fill(200)
+    ledger.add(refresh("dead"), revoked=True)
+    with psycopg.connect(**conninfo(ledger.url)) as blocker:
+        # The one page waits for this lock, and would for ever.
+        blocker.execute("LOCK TABLE migrator.denials IN EXCLUSIVE MODE")
+        running = start(ledger, config)
+        until = time.monotonic() + 30
+        while not ledger.execute("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"):
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        for _ in range(2):
+            running.send_signal(signal.SIGINT)
+            seen = ledger.execute("SELECT updated_at FROM migrator.jobs")
+            while running.poll() is None and seen == ledger.execute(
+                "SELECT updated_at FROM migrator.jobs"
+            ):
+                assert time.monotonic() < until
+                time.sleep(0.01)
+        out, err = running.communicate(timeout=30)
+    assert running.returncode == 130, err
+    assert json.loads(out)["seeded"] == ledger.count("legacy_tokens") == 0
+    assert job(ledger)["state"] == "paused"
+    assert counts(backfill(ledger.url)) == {"read": 201, "seeded": 200, "denied": 1}
+
+
+def test_workers_share_a_limit_of_rows(ledger: Ledger) -> None:
+    fill(ledger.url, 20_000, tables=False)
+    first = backfill(ledger.url, limits=Limits(rows=7777, workers=3, batch=500))
+    # At the end of a range a worker gives rows back that another may have waited for in vain.
+    assert 6777 < first.outcome.here <= 7777
+    assert (first.exit_code, job(ledger)["done"]) == (13, first.outcome.here)
+    assert counts(backfill(ledger.url, limits=Limits(workers=2)))["read"] == 20_000
 
 
 def test_a_limit_of_rows_or_time_leaves_a_checkpoint(ledger: Ledger) -> None:
