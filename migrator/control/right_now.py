@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from migrator.control import asking, status
@@ -144,6 +145,7 @@ def _lines(
     yield from _row("nodes", _nodes(report))
     yield from _row("traffic", _traffic(report))
     yield from _row("horizon", _horizon(report))
+    yield from _row("trend", _trend(report))
     yield from _row("if cut", _if_cut(report))
     yield from _row("back", _back(report))
     for title, said in (*standing.rows(report), *words.rows_of_status(report["brownouts"], now)):
@@ -210,6 +212,14 @@ def _horizon(report: Live) -> str | None:
     left = drain["horizon"] - report["generated_at"]
     when = f"{span(left)} left" if left.total_seconds() > 0 else "over"
     return f"{at(drain['horizon'])} ({drain['bound']}), {when}"
+
+
+def _trend(report: Live) -> str | None:
+    trend = report["drain"]["trend"]
+    if trend is None:
+        return None
+    give = span(timedelta(seconds=trend["plus_minus_s"]))
+    return f"legacy < {trend['percent']:.2f} % on {trend['at']:%Y-%m-%d} ± {give} (estimate)"
 
 
 def _if_cut(report: Live) -> str | None:
