@@ -93,6 +93,13 @@ def test_wheel_puts_nothing_beside_its_two_packages(wheel: Path) -> None:
     assert {top for top in tops if not top.endswith(".dist-info")} == {"migrator", "shims"}
 
 
+def test_wheel_ships_every_schema_that_is_published(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        shipped = {name for name in archive.namelist() if name.startswith("migrator/schemas/")}
+    published = (ROOT / "migrator/schemas").glob("*.json")
+    assert shipped == {f"migrator/schemas/{path.name}" for path in published}
+
+
 def test_every_module_of_the_core_wheel_imports_without_extras(clean: Clean) -> None:
     """Only what serves a framework or starts our own servers may need an extra."""
     modules = ["migrator.settings", "migrator.wiring", "migrator.cli", "shims.asgi", "shims.wsgi"]
