@@ -493,10 +493,12 @@ class Typist:
         rows = self.rows()
         confirm = () if name == "rollback" else ("--confirm", "staging")
         wanted, code = self._wanted(typed.decide, before)
+        there = self.place.value("SELECT to_regclass('migrator.legacy_tokens') IS NOT NULL")
         found = self.place.json(*typed.args, *confirm, "--wait", "0", code=code)
         after = self.stands()
         if wanted is None:
-            assert found["changed"] is False
+            # Said again, `retire` takes away the tables that it had not waited for.
+            assert found["changed"] is (code == 0 and name == "retire" and there)
             assert (after, self.rows()) == (before, rows), f"{name} changed something"
             return
         assert found["changed"] is True
