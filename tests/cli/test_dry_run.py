@@ -178,7 +178,7 @@ def world(place: Deployment, name: str, directory: Path) -> dict[str, str]:
         place.put(phase, percent=50 if name == "swap" else 100)
     place.beat("n1", "n2")
     if name == "retired":
-        place.move("retire", "--wait", "0", code=7)
+        place.move("retire", "--wait", "0")
         place.beat("n1", "n2")
         place.json("retire")
     if phase != "drain" or name == "quiet":
