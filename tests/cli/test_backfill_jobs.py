@@ -200,6 +200,18 @@ def test_workers_share_a_ledger_and_leave_no_row_out_and_none_twice(terminal: Te
     assert terminal.json("simplejwt", "--issuer", "a1")["already"] == held.seeded
 
 
+def test_workers_share_a_ledger_in_another_database(
+    terminal: Terminal, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = fill(database, 11_000)
+    monkeypatch.setenv("LEDGER", database)
+    done = terminal.json(
+        *("simplejwt", "--issuer", "a1", "--source-url", "env:LEDGER", "--workers", "2")
+    )
+    assert (done["read"], done["seeded"], done["denied"]) == (11_000, held.seeded, held.denied)
+    assert terminal.ledger.count("sessions") == held.seeded
+
+
 def test_a_worker_whose_connection_breaks_loses_its_page_and_no_other(terminal: Terminal) -> None:
     fill(terminal.ledger.url, 15_000)
     with terminal.running(batch=50, workers=3) as reports:
