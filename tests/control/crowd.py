@@ -106,6 +106,7 @@ def fill(url: str, *, sessions: int, tokens: int, seen: int, clients: int = 40) 
             connection.execute(
                 sql.SQL("VACUUM (ANALYZE) migrator.{}").format(sql.Identifier(table))
             )
+        connection.execute("CHECKPOINT")  # or what is asked next waits for the disk
 
 
 @contextmanager
