@@ -132,6 +132,8 @@ class Scope:
         before, more = _cut(self.before, "b")
         if before == "false":
             return after, given
+        if before == "true":
+            return "false", {}
         return f"({after}) AND NOT ({before})", {**given, **more}
 
     @property
