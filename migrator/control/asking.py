@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from migrator.control import evidence, flip, gates, moving, sunset
+from migrator.control import counts, evidence, flip, gates, moving, sunset
 from migrator.control.status import gate_json
 from migrator.core.errors import Exit
 from migrator.core.phases import Phase, next_of
@@ -34,6 +34,7 @@ def report(
     )
     if not dry_run:
         sunset.keep(facts)
+        counts.keep(settings, facts.counted)
     judged = gates.evaluate(entering, facts)
     legal = here or next_of(rollout.phase) is entering
     why = None if legal else f"no move leads from {rollout.phase} to {entering}"

@@ -25,11 +25,13 @@ from migrator.stores import tables as page
 from migrator.stores.queries import in_schema
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from sqlalchemy import Connection
 
-    from migrator.control.census import Scope
-    from migrator.control.evidence import Evidence
     from migrator.control.open_tokens import Terms
+    from migrator.control.scope import Scope
+    from migrator.settings import Settings
 
 # Some hundred and fifty thousand rows: a third of a second.
 _AT_ONCE_BYTES = 32 * 2**20
@@ -63,20 +65,19 @@ def take(
     return replace(found, as_of=terms.now, took=took)
 
 
-def keep(found: Evidence) -> None:
+def keep(settings: Settings, counted: Iterable[tuple[Scope, Census | None]]) -> None:
     """Leave behind what took long to count; best effort, for a role that may only read."""
-    counted = [(found.scope, found.open), (census.all_left(found.rollout), found.would_be_hit)]
     rows = {
         _name(scope): one
         for scope, one in counted
         if one is not None and one.took is not None and one.took > _WORTH_KEEPING
     }
-    if not rows or found.is_contracted:
+    if not rows:
         return
-    home = found.settings.database.schema
+    home = settings.database.schema
     table = page.in_schema(home).tables[f"{home}.legacy_counts"]
     try:
-        with revisions.connected(found.settings.database.url.get_secret_value()) as connection:
+        with revisions.connected(settings.database.url.get_secret_value()) as connection:
             connection.execute(text("SET LOCAL lock_timeout = '1s'"))
             for name, one in sorted(rows.items()):
                 fresh = insert(table).values(

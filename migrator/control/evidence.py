@@ -31,6 +31,7 @@ from migrator.control.backfill import verified
 from migrator.control.brownouts import standing as standing_of_brownouts
 from migrator.control.ledgers import standing as standing_of_ledgers
 from migrator.control.ledgers import unwired
+from migrator.control.scope import EVERYBODY, all_left
 from migrator.core.errors import Exit, Stopped
 from migrator.stores import tables as page
 from migrator.stores.rollout_row import rollout_of
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 
     from migrator.control.backfill.verified import Verified
     from migrator.control.brownouts.standing import Standing as Brownouts
-    from migrator.control.census import Census, Line, Scope
+    from migrator.control.census import Census, Line
     from migrator.control.comparing import Comparison
     from migrator.control.decisions import Hold, Override
     from migrator.control.drain import Horizon
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from migrator.control.ledgers.standing import Standing
     from migrator.control.ledgers.unwired import Unwired
     from migrator.control.nodes import Fleet
+    from migrator.control.scope import Scope
     from migrator.core.phases import Rollout
     from migrator.core.soaks import Soak
     from migrator.settings import Settings
@@ -135,6 +137,11 @@ class Evidence:
     hours: tuple[trend.Point, ...] = ()
     compared: Comparison | None = None
 
+    @property
+    def counted(self) -> tuple[tuple[Scope, Census | None], ...]:
+        """What may have taken long to count, and of whom."""
+        return (self.scope, self.open), (all_left(self.rollout), self.would_be_hit)
+
     def settings_name(self, issuer: str) -> str:
         """What the settings call the issuer with that id."""
         named = {one.id: one.name for one in self.settings.issuers}
@@ -144,7 +151,7 @@ class Evidence:
 def gather(
     settings: Settings,
     *,
-    scope: Scope = census.EVERYBODY,
+    scope: Scope = EVERYBODY,
     quiet: timedelta | None = None,
     expected: int | None = None,
     patient: bool = True,
@@ -250,7 +257,7 @@ def _gather(
             watching_since=None,
         )
     terms = open_tokens.Terms(now, stop.at, settings.issuers)
-    left = census.all_left(rollout)
+    left = all_left(rollout)
     one_scope = scope.sql() == left.sql()
     opened = counts.take(connection, home, terms, scope, patient=patient)
     last_end = open_tokens.last_end(connection, home, terms, scope)

@@ -12,8 +12,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from migrator.control import evidence, flip, gates, soaking, sunset
-from migrator.control.census import Scope
 from migrator.control.flip import Acknowledged
+from migrator.control.scope import Scope
 from migrator.core.errors import Exit, Problem, Stopped
 from migrator.core.phases import Phase
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-    from migrator.control.census import Scope
+    from migrator.control.scope import Scope
     from migrator.settings import Issuer
 
 # As `core.phases.bucket_of`: the first 8 bytes, big-endian, modulo 100; 2**32 modulo 100 is 96.

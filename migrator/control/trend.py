@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
-from migrator.control.gates.traffic import ADMITTED
+from migrator.control.outcomes import ADMITTED
 from migrator.stores.queries import in_schema
 
 if TYPE_CHECKING:

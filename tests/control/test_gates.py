@@ -11,6 +11,7 @@ import pytest
 
 from migrator.control import census, revisions
 from migrator.control.gates import SETS
+from migrator.control.scope import Scope
 from migrator.core.phases import Exemption, Phase, Rollout, bucket_of
 from tests.cli.deployment import Deployment
 
@@ -401,7 +402,7 @@ def test_the_database_counts_a_segment_as_the_gate_judges_it(place: Deployment, 
             connection,
             "migrator",
             since=now - timedelta(hours=1),
-            scope=census.Scope(before=before, after=after),
+            scope=Scope(before=before, after=after),
         )
     assert seen.subjects == wanted
 

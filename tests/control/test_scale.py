@@ -10,7 +10,7 @@ import pytest
 
 from migrator.cli.demo.servers import embedded_postgres
 from migrator.control import census, flip, open_tokens, revisions, schema
-from migrator.control.census import Scope
+from migrator.control.scope import Scope, all_left
 from migrator.core.phases import Exemption, Phase
 from tests.cli.deployment import Deployment
 from tests.control import crowd
@@ -116,7 +116,7 @@ def test_the_last_end_is_that_of_the_count_whatever_was_closed(
 def scopes(place: Deployment) -> list[Scope]:
     """Everybody; those left; the same without a client, and without a share of the subjects."""
     rollout, _ = flip.read(place.settings)
-    left = census.all_left(rollout)
+    left = all_left(rollout)
     assert left.after is not None
     some = [
         Scope(before=rollout, after=replace(left.after, exceptions=(exemption,)))

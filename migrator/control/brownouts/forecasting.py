@@ -10,7 +10,8 @@ from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from migrator.control import evidence
-from migrator.control.census import Census, Scope
+from migrator.control.census import Census
+from migrator.control.scope import Scope
 from migrator.core.brownouts import length
 from migrator.core.phases import Exemption, Phase
 

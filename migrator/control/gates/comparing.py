@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from migrator.control.gates.model import Gate
-from migrator.control.gates.traffic import ADMITTED
+from migrator.control.outcomes import ADMITTED
 from migrator.control.words import count, counted, span
 from migrator.core.phases import Phase
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from migrator.control.census import Census
 from migrator.control.gates.model import Gate
+from migrator.control.outcomes import ADMITTED, DEAD, FOREIGN
 from migrator.control.words import counted, span
 from migrator.core.comparing import PAIR
 
@@ -23,21 +24,6 @@ if TYPE_CHECKING:
 
 # Nodes write usage every second.
 _HEARD_WITHIN = timedelta(seconds=30)
-
-# What a legacy token was answered that a cutover would change, or did.
-ADMITTED = frozenset({"legacy", "swapped", "exchanged", "refused:legacy_retired"})
-# What it was answered that no cutover changes: it was already over for good.
-_DEAD = frozenset(
-    {
-        "refused:denied",
-        "refused:cut_off",
-        "refused:session_ended",
-        "refused:session_expired",
-        "refused:superseded",
-        "refused:inactive_subject",
-    }
-)
-FOREIGN = "foreign:credential"
 
 
 def legacy_seen(evidence: Evidence) -> Gate:
@@ -130,7 +116,7 @@ def living(evidence: Evidence, since: datetime) -> Census:
 
 
 def _only_dead(outcomes: set[str] | None) -> bool:
-    return bool(outcomes) and outcomes is not None and outcomes <= _DEAD
+    return bool(outcomes) and outcomes is not None and outcomes <= DEAD
 
 
 def _is_within(line: Line, since: datetime) -> bool:

@@ -77,7 +77,7 @@ def report(
         return head | _unread(stopped, now)
     if not dry_run:
         sunset.keep(found)
-        counts.keep(found)
+        counts.keep(settings, found.counted)
     body = head | _read(found)
     return body | {"census": _census(found)} if detail else body
 

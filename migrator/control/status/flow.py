@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from migrator.control.drain import last_issued_at
-from migrator.control.gates.traffic import ADMITTED
+from migrator.control.outcomes import kind
 from migrator.control.trend import QUIET_PERCENT, NoTrend, fit
 from migrator.core.phases import RULES
 
@@ -51,15 +51,6 @@ def traffic(found: Evidence, unknown: dict[str, str]) -> dict[str, Any]:
         "slope_per_day": None if slope is None else round(slope, 3),
         "as_of": max((line.last_at for line in found.usage if line.last_at), default=None),
     }
-
-
-def kind(outcome: str) -> str | None:
-    """Which of the three kinds of traffic an outcome counts as, if any."""
-    if outcome == "session":
-        return "session"
-    if outcome in ADMITTED:
-        return "legacy"
-    return "foreign" if outcome.startswith("foreign:") else None
 
 
 def _percent(part: int, whole: int) -> float | None:
