@@ -277,7 +277,7 @@ _TABLE: Final[tuple[tuple[str, str, str, Callable[[View], bool]], ...]] = (
     ),
     (
         "personal-data",
-        "50-clients#questions",
+        "50-clients#troubleshooting",
         (
             "It carries personal data that everybody who holds it can read; claims.keep "
             "copies only what you list."

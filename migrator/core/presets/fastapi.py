@@ -164,7 +164,7 @@ SHAPES: Final = (
                 "script-cookie",
                 "Its pages read the cookie to write the header: an HttpOnly session cookie does "
                 "not serve them. Hand the session out by header until they stop.",
-                "50-clients#questions",
+                "50-clients#troubleshooting",
             ),
         ),
     ),
