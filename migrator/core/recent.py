@@ -82,7 +82,7 @@ class Entry:
         self.stamp = stamp
         self.target = target
         self.claims = claims
-        self.used_at = 0
+        self.used_at = _UNUSED
 
 
 class Recent:
@@ -148,7 +148,7 @@ class Recent:
                 self._evicted.get(about, _NEVER)[0] > mark.generation for about in entry.about
             ):
                 return False
-            entry.used_at = self._ticks() if used else 0
+            entry.used_at = self._ticks() if used else _UNUSED
             old = self._entries.pop(presented_digest, None)
             if old is None and len(self._entries) >= self._room:
                 old = self._entries.pop(next(iter(self._entries)))
@@ -246,12 +246,15 @@ class Recent:
         return any(self._evicted.get(about, _NEVER)[1] > horizon for about in abouts)
 
     def used_since(self, tick: int) -> Iterator[Entry]:
-        """Every entry that was used at or after `tick`, those already gone included, once."""
+        """Every entry that was used at or after `tick`, those already gone included, once.
+
+        What was only remembered was not used, however early the tick.
+        """
         with self._lock:
             gone, self._unwritten = self._unwritten, []
             here = list(self._entries.values())
         for entry in (*gone, *here):
-            if entry.used_at >= tick:
+            if entry.used_at != _UNUSED and entry.used_at >= tick:
                 yield entry
 
     def __len__(self) -> int:
@@ -270,4 +273,5 @@ class Recent:
 
 
 # Before every generation, and before the clock's first tick.
+_UNUSED = -1
 _NEVER = (-1, -SUSPECT_NS * 1_000)
