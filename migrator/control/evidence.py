@@ -6,7 +6,7 @@ there is None, and whoever reads it says "unknown".
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -92,6 +92,7 @@ class Evidence:
         watching_since: since when anything was there to see them.
         ledgers: how the reading of the app's own revocations stands, by name.
         unwired: its revocations that nobody reads, where `gates.revocations` asks for them.
+        percent: of the cohort that is asked for, where a swap is.
         holds: in force or planned, in the order they begin; overrides: in force.
         drilled_at: when the way back was last gone to its end and forward again.
         soak: what would take the last move back by itself, while it lasts.
@@ -123,6 +124,7 @@ class Evidence:
     jobs: tuple[Job, ...] = field(default=())
     ledgers: Mapping[str, Standing] = field(default_factory=dict)
     unwired: tuple[Unwired, ...] = ()
+    percent: int | None = None
     verified: tuple[Verified, ...] = ()
     holds: tuple[Hold, ...] = ()
     overrides: tuple[Override, ...] = ()
@@ -155,6 +157,7 @@ def gather(
     quiet: timedelta | None = None,
     expected: int | None = None,
     patient: bool = True,
+    percent: int | None = None,
 ) -> Evidence:
     """Read it all.
 
@@ -163,6 +166,7 @@ def gather(
         quiet: how far back "seen" reaches; `gates.legacy_quiet` unless given.
         expected: how many nodes there should be, in place of the settings' number.
         patient: count people now, however long that takes; else as `counts.py` says.
+        percent: of the cohort that is asked for, where a swap is.
 
     Raises:
         Stopped: UNREACHABLE; UNFIT where the schema is not this release's.
@@ -182,7 +186,7 @@ def gather(
             patient=patient,
         )
         connection.rollback()
-    return found
+    return replace(found, percent=percent)
 
 
 def fit(settings: Settings) -> schema.Heads:

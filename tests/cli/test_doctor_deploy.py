@@ -252,6 +252,15 @@ def test_revocations_that_nobody_reads_hold_up_the_drain_where_that_is_asked_for
     assert _gates(place)["revocations-wired"]["result"] == "pass"
 
 
+def test_everybody_is_swapped_only_once_the_apps_revocations_are_read(place: Deployment) -> None:
+    configure(place, "[gates]", "[gates]\nrevocations = true")
+    place.beat("n1", "n2")
+    held = place.json_any("advance", "swap", "--percent", "100", "--dry-run")
+    assert {gate["id"]: gate["result"] for gate in held["gates"]}["revocations-wired"] == "fail"
+    some = place.json_any("advance", "swap", "--percent", "99", "--dry-run")
+    assert "revocations-wired" not in {gate["id"] for gate in some["gates"]}
+
+
 def _gates(place: Deployment) -> dict[str, Any]:
     return {gate["id"]: gate for gate in place.json_any("gates", "drain")["gates"]}
 

@@ -47,7 +47,12 @@ _DRAIN = (
 )
 
 SETS: dict[Phase, tuple[Judge, ...]] = {
-    Phase.SWAP: (*_SWAP, comparing.deny_allow, comparing.allow_deny),
+    Phase.SWAP: (
+        *_SWAP,
+        comparing.deny_allow,
+        comparing.allow_deny,
+        wired.revocations_wired_for_all,
+    ),
     Phase.DRAIN: _DRAIN,
     Phase.CUTOVER: (
         *_DRAIN,

@@ -10,6 +10,12 @@ if TYPE_CHECKING:
     from migrator.control.evidence import Evidence
 
 _MOST_NAMED = 3
+_EVERYBODY = 100
+
+
+def revocations_wired_for_all(evidence: Evidence) -> Gate | None:
+    """The same before a swap of everybody; None: some stay with the app's own revocations."""
+    return revocations_wired(evidence) if evidence.percent == _EVERYBODY else None
 
 
 def revocations_wired(evidence: Evidence) -> Gate | None:
