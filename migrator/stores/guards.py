@@ -101,13 +101,21 @@ moved AS (
     drain_since = %(drain_since)s::timestamptz, sunset_at = %(sunset_at)s::timestamptz,
     soak = NULL
   FROM was WHERE r.epoch = %(epoch)s RETURNING r.epoch, was.phase, was.percent),
+given AS (
+  SELECT id FROM {s}.overrides WHERE revoked_at IS NULL AND until > clock_timestamp()
+  FOR UPDATE SKIP LOCKED),
+revoked AS (
+  UPDATE {s}.overrides o SET revoked_at = clock_timestamp(), revoked_by = 'rollback'
+  FROM given, moved WHERE o.id = given.id RETURNING o.id, o.gate),
 told AS (
   INSERT INTO {s}.feed (kind, key) SELECT 'legacy', 'epoch:' || epoch FROM moved)
 INSERT INTO {s}.rollout_log (at, who, why, command, from_phase, to_phase, from_percent,
   to_percent, epoch, detail)
 SELECT clock_timestamp(), 'soak', %(why)s::text, 'rollback', phase, %(phase)s::text, percent,
   %(percent)s::smallint,
-  epoch, jsonb_build_object('soak', %(soak)s::jsonb)
+  epoch, jsonb_build_object('soak', %(soak)s::jsonb) || coalesce(
+    (SELECT jsonb_build_object('revoked', jsonb_agg(jsonb_build_object('id', id, 'gate', gate)
+      ORDER BY id)) FROM revoked HAVING count(*) > 0), '{}')
 FROM moved RETURNING epoch"""
 
 
