@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from migrator.cli.context import Context, accept_everywhere, told
+from migrator.cli.context import Context, accept_everywhere, interruptible, told
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -109,6 +109,13 @@ class Commands(click.Group):
                     if entry.heading == heading
                 ]
                 formatter.write_dl(rows)
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run a command; a process that is ours alone ends deaf to Ctrl-C once it has answered."""
+        if not args and not kwargs:
+            return super().main()
+        with interruptible():
+            return super().main(*args, **kwargs)
 
     def invoke(self, ctx: click.Context) -> object:
         """Run the command that was named."""

@@ -11,8 +11,10 @@ import getpass
 import json
 import os
 import secrets
+import signal
 import socket
 import sys
+import threading
 import traceback
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -107,14 +109,20 @@ class Context:
         schema: str,
         changed: bool = False,
         exit_code: Exit = Exit.DONE,
+        goes_on: bool = False,
     ) -> None:
         """Print the result, then leave with `exit_code` unless it is 0.
+
+        From here on the command has ended as the result says, and Ctrl-C comes too late.
 
         Args:
             result: the JSON object, without schema, changed and exit_code.
             text: makes what is printed without `--json`: a string, or something of rich's.
             schema: its published name, for example "migrator.status/1".
+            goes_on: the command does not end with it, and Ctrl-C is heard.
         """
+        if not goes_on:
+            _hear_no_interrupt()
         if self.as_json:
             head = {"schema": schema, "exit_code": int(exit_code), "changed": changed}
             click.echo(as_json({**head, **result}))
@@ -137,6 +145,30 @@ class Context:
             )
         if given != environment:
             raise Stopped(_not_confirmed(environment), Exit.DECLINED)
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Let whoever runs a command inside their own process hear Ctrl-C again when it is over."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        if signal.getsignal(signal.SIGINT) is _too_late:
+            signal.signal(signal.SIGINT, before)
+
+
+def _hear_no_interrupt() -> None:
+    # Only a main thread hears any. No SIG_IGN, which child processes would inherit.
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, _too_late)
+
+
+def _too_late(*_: object) -> None:
+    """What was said is how it ended."""
 
 
 pass_context = click.make_pass_decorator(Context, ensure=True)
@@ -250,6 +282,7 @@ def told(context: Context) -> Iterator[None]:
 
 
 def _end(context: Context, problems: tuple[Problem, ...], code: Exit) -> None:
+    _hear_no_interrupt()
     for problem in problems:
         context.talk(str(problem))
     if context.as_json:
