@@ -66,7 +66,11 @@ class Facts:
 
     def worse(self, now: Facts) -> list[str]:
         """Each fact that got worse until `now`: what it is, from what, to what."""
-        return [*self._gates(now), *self._hit(now), *self._nodes(now)]
+        return [*self.judged_worse(now), *self._nodes(now)]
+
+    def judged_worse(self, now: Facts) -> list[str]:
+        """As `worse`, but nodes that came or went count only by what the gates make of them."""
+        return [*self._gates(now), *self._hit(now)]
 
     def _gates(self, now: Facts) -> Iterator[str]:
         for name, verdict in now.gates.items():
