@@ -157,18 +157,14 @@ def interruptible() -> Iterator[None]:
     try:
         yield
     finally:
-        if signal.getsignal(signal.SIGINT) is _too_late:
-            signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, before)
 
 
 def _hear_no_interrupt() -> None:
-    # Only a main thread hears any. No SIG_IGN, which child processes would inherit.
+    # Ignored, not handled: a write that a signal cuts short is not gone on with where stdout is
+    # unbuffered. Only a main thread hears any.
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, _too_late)
-
-
-def _too_late(*_: object) -> None:
-    """What was said is how it ended."""
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 pass_context = click.make_pass_decorator(Context, ensure=True)

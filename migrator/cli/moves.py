@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from migrator.cli import asked, progress
+from migrator.cli import asked, confirming, progress
 from migrator.cli import sunset as announced_end
 from migrator.cli.context import Context, pass_context
 from migrator.control import (
@@ -27,7 +27,7 @@ from migrator.control.flip import Order
 from migrator.control.moving import Plan
 from migrator.control.outcome import SCHEMA
 from migrator.control.planning import Saved
-from migrator.core.errors import Exit, Stopped
+from migrator.core.errors import Exit
 from migrator.core.phases import ORDER, Phase
 
 if TYPE_CHECKING:
@@ -174,11 +174,7 @@ def _move(
         found = say(planned.before, after, plan=planned)
         _emit(context, found, changed=False, exit_code=planned.exit_code)
         return
-    if confirm is not None:
-        context.confirm(settings.environment, confirm)  # a wrong one: these may be wrong settings
-    _require(planned)
-    if confirm is None and planned.target.gated:
-        context.confirm(settings.environment, None)
+    planned, order = confirming.confirmed(context, planned, order, confirm)
     done = moving.make(
         settings,
         planned,
@@ -222,11 +218,7 @@ def _retire(
             found = say(before, planned.target.of(before), plan=planned, destroyed=losses)
             _emit(context, found, changed=False, exit_code=planned.exit_code)
             return
-        if confirm is not None:
-            context.confirm(settings.environment, confirm)
-        _require(planned)
-        if confirm is None:
-            context.confirm(settings.environment, None)
+        planned, order = confirming.confirmed(context, planned, order, confirm)
         after = moving.make(
             settings,
             planned,
@@ -239,6 +231,8 @@ def _retire(
         if context.dry_run or not retiring.remaining(settings):
             _emit(context, say(before, after), changed=False)
             return
+        if confirm is not None:
+            context.confirm(settings.environment, confirm)
         losses = retiring.losses(settings)
         context.talk("retired already; the legacy tables are still there: going on")
         progress.committed(context, after)
@@ -339,11 +333,6 @@ def _announce(
 ) -> None:
     usual = None if order.soak is None else soaking.usual(context.settings)
     context.talk(outcome.announced(context.settings, planned, order, losses, usual=usual))
-
-
-def _require(planned: Plan) -> None:
-    if planned.exit_code is not Exit.DONE:
-        raise Stopped(moving.refusal(planned), planned.exit_code)
 
 
 def _wait(context: Context, seconds: float | None) -> timedelta:

@@ -93,8 +93,9 @@ def commit(settings: Settings, rollout: Rollout, target: Target, order: Order) -
     """Make the move, if `rollout` is still what stands; return what stands now.
 
     Raises:
-        Stopped: CONFLICT, naming the other; GATE_FAILED, somebody holds moves up since the gates
-            were judged; EVIDENCE_STALE, the plan was used meanwhile; UNREACHABLE.
+        Stopped: CONFLICT, naming the other; GATE_FAILED, somebody holds moves up, or an override
+            ended, since the gates were judged; EVIDENCE_STALE, the plan was used meanwhile;
+            UNREACHABLE.
     """
     home = settings.database.schema
     with revisions.connected(settings.database.url.get_secret_value()) as connection:
@@ -155,9 +156,10 @@ def _compare_and_set(
     )
     if changed.rowcount != 1:
         return False
-    # Both are asked again under the row's lock: an operator may have thought for an hour.
+    # All of it is asked again under the row's lock: an operator may have thought for an hour.
     if target.gated:
         _nobody_holds(connection, home)
+        _still_overridden(connection, tables[f"{home}.overrides"], order)
     if order.plan is not None:
         _use(connection, tables[f"{home}.plans"], order.plan, order.who)
     connection.execute(
@@ -202,6 +204,18 @@ def _nobody_holds(connection: Connection, home: str) -> None:
         if one.state(now) == "in force":
             connection.rollback()
             raise Stopped(_held_up(one), Exit.GATE_FAILED)
+
+
+def _still_overridden(connection: Connection, overrides: Table, order: Order) -> None:
+    ids = [one.id for one in order.overrides]
+    # Locked, so that whoever revokes one now comes after this move, or before it.
+    named = select(overrides).where(overrides.c.id.in_(ids)).with_for_update(read=True)
+    there = connection.execute(named).mappings().all() if ids else []
+    now = connection.execute(select(func.clock_timestamp())).scalar_one()
+    for one in map(decisions.override_of, there):
+        if one.state(now) != "in force":
+            connection.rollback()
+            raise Stopped(_not_overridden(one), Exit.GATE_FAILED)
 
 
 def _use(connection: Connection, plans: Table, plan: str, who: str) -> None:
@@ -336,6 +350,18 @@ def _held_up(one: Hold) -> Problem:
         what=f"{one.who} holds it until {at(one.until)}: {one.reason}",
         why="nothing goes forward while a hold is in force; nothing was changed",
         do=f"migrator hold release {one.id}",
+    )
+
+
+def _not_overridden(one: Override) -> Problem:
+    ended = f"was over at {at(one.until)}"
+    if one.revoked_at is not None:
+        ended = f"was revoked by {one.revoked_by} at {at(one.revoked_at)}"
+    return Problem(
+        id="override.ended",
+        what=f"override {one.id} of the gate {one.gate} {ended}",
+        why="the move was to be made in its name; nothing was changed",
+        do="migrator status, then decide again",
     )
 
 

@@ -1,7 +1,8 @@
 """The course of a move: is it legal, is it done, do the gates agree, commit, wait.
 
-Legality comes first and costs nothing, gates before anybody is asked to confirm, and what follows
-the commit is resumable: running the command again goes on from wherever it stood.
+Legality comes first and costs nothing, gates before anybody is asked to confirm and once more when
+they have answered, and what follows the commit is resumable: running the command again goes on
+from wherever it stood.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from migrator.control import evidence, flip, gates, soaking, sunset
+from migrator.control.facts import Facts
 from migrator.control.flip import Acknowledged
 from migrator.control.scope import Scope
 from migrator.core.errors import Exit, Problem, Stopped
@@ -118,9 +120,7 @@ def plan(
 
 
 def _judged(settings: Settings, before: Rollout, target: Target, expected: int | None) -> Plan:
-    after = target.of(before)
-    cuts = target.phase is Phase.CUTOVER or target.phase is before.phase is Phase.DRAIN
-    entering = Phase.CUTOVER if cuts else target.phase
+    after, entering = target.of(before), _entering(before, target)
     facts = gather_for(settings, entering, expected=expected, before=before, after=after)
     return Plan(
         before=before,
@@ -129,6 +129,29 @@ def _judged(settings: Settings, before: Rollout, target: Target, expected: int |
         hit=facts.open if entering is Phase.CUTOVER else None,
         facts=facts,
     )
+
+
+def _entering(before: Rollout, target: Target) -> Phase:
+    """The phase whose gates judge it: a segment's cutover leaves the phase itself as it is."""
+    cuts = target.phase is Phase.CUTOVER or target.phase is before.phase is Phase.DRAIN
+    return Phase.CUTOVER if cuts else target.phase
+
+
+def again(settings: Settings, planned: Plan) -> Plan:
+    """The move judged anew, after somebody took their time to confirm it.
+
+    Raises:
+        Stopped: EVIDENCE_STALE, naming each fact that got worse meanwhile; UNREACHABLE.
+    """
+    fleet = planned.fleet
+    if flip.read(settings)[0].epoch != planned.before.epoch:
+        return planned  # the commit refuses it, and names who moved
+    expected = None if fleet is None else fleet.expected
+    found = _judged(settings, planned.before, planned.target, expected)
+    worse = Facts.of(planned).judged_worse(Facts.of(found))
+    if worse:
+        raise Stopped(_worse(found, worse), Exit.EVIDENCE_STALE)
+    return found
 
 
 def gather_for(
@@ -216,6 +239,16 @@ def refusal(found: Plan) -> Problem:
         what="; ".join(f"{gate.id} ({gate.result}): {gate.detail}" for gate in holding),
         why=f"{found.before.phase} → {found.target.phase} is not safe, or not known to be",
         do=first.command,
+    )
+
+
+def _worse(found: Plan, worse: list[str]) -> Problem:
+    return Problem(
+        id="gates.worse",
+        what=f"while this was asked: {'; '.join(worse)}",
+        why=f"{found.before.phase} → {found.target.phase} was confirmed by what was shown before; "
+        "nothing was changed",
+        do=f"migrator gates {_entering(found.before, found.target)}, then decide again",
     )
 
 

@@ -10,6 +10,7 @@ from migrator.control.brownouts.calibrating import calibrated
 from migrator.control.status import gate_json, hit, place
 from migrator.control.status.screen import gate_line
 from migrator.control.words import at, counted, folded, span
+from migrator.core.errors import Exit
 from migrator.core.phases import Phase
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def result(
         "epoch": after.epoch,
         "exceptions": [_exception(one) for one in after.exceptions],
         "dry_run": dry_run,
-        "would_change": dry_run and (plan is not None or drill is not None),
+        "would_change": dry_run and (drill is not None or _would_move(plan)),
         "state": _state(seen),
         "in_effect_at": None if seen is None else seen.in_effect_at,
         "waiting_on": [] if seen is None else [node.id for node in seen.fleet.waiting],
@@ -65,6 +66,19 @@ def result(
         "soak": None if soak is None else soaking.as_json(soak),
         "drill": None if drill is None else _drill(drill, drilled),
     }
+
+
+def _would_move(plan: Plan | None) -> bool:
+    return plan is not None and plan.exit_code is Exit.DONE
+
+
+def held_up_by(told: Mapping[str, Any]) -> str:
+    """The gates that hold a move up, of its JSON or a plan's; empty: none."""
+    return ", ".join(
+        gate["id"]
+        for gate in told["gates"]
+        if gate["result"] != "pass" and gate["override"] is None
+    )
 
 
 def _drill(drill: Drill, drilled: Drilled | None) -> dict[str, Any]:
@@ -121,8 +135,7 @@ def said(found: dict[str, Any]) -> str:
     if found["drill"] is not None:
         return _drilled(found)
     if found["dry_run"]:
-        verb = "would move" if found["would_change"] else "nothing to do:"
-        return f"{verb} {_path(found)}; nothing was written"
+        return folded(f"{_rehearsed(found)}; nothing was written", below=2)
     if found["from"] == found["to"] and not found["changed"]:
         return f"already so: {found['to']}, epoch {found['epoch']}"
     state = {
@@ -132,6 +145,13 @@ def said(found: dict[str, Any]) -> str:
     }[found["state"]]
     soak = f"\n{folded(soak_words(found['soak']), below=2)}" if found["soak"] else ""
     return f"{_path(found)}, epoch {found['epoch']}: {state}{soak}"
+
+
+def _rehearsed(found: dict[str, Any]) -> str:
+    if found["would_change"]:
+        return f"would move {_path(found)}"
+    held = held_up_by(found)
+    return f"would be refused: {held}" if held else f"nothing to do: {_path(found)}"
 
 
 def soak_words(soak: dict[str, Any]) -> str:

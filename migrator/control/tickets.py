@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from migrator.control import soaking
-from migrator.control.outcome import forecast, forecast_words
+from migrator.control.outcome import forecast, forecast_words, held_up_by
 from migrator.control.status import gate_json, place
-from migrator.control.words import at, counted, folded
+from migrator.control.words import WIDTH, at, counted, folded
 from migrator.core.phases import Phase, back_of
 
 if TYPE_CHECKING:
@@ -76,14 +76,16 @@ def lines(plan: Mapping[str, Any]) -> str:
     told = [f"{head}{why} · epoch {plan['epoch']}"]
     told += [f"  except {one['by']}={one['value']}: {one['phase']}" for one in plan["exceptions"]]
     told += [f"  {line}" for line in (_forecast(plan), _gates(plan), _way_back(plan)) if line]
-    told += [f"  {_holding(gate)}" for gate in plan["gates"] if _blocks(gate)]
+    told += [line for gate in plan["gates"] if _blocks(gate) for line in _holding(gate)]
+    held = held_up_by(plan)
     if plan["state"] == "used":
         told.append(f"  used {at(plan['used_at'])} by {plan['used_by']}")
     elif plan["id"] is None:
         told.append("  not saved: a rehearsal writes nothing")
     else:
         told.append(f"  {plan['state']}, expires {at(plan['expires_at'])}")
-        told.append(f"  make it: migrator {plan['move']} --plan {plan['id']}")
+        make_it = f"make it: migrator {plan['move']} --plan {plan['id']}"
+        told.append(f"  not before: {held}" if held else f"  {make_it}")
     return "\n".join(folded(line, below=4) for line in told)
 
 
@@ -181,8 +183,11 @@ def _blocks(gate: Mapping[str, Any]) -> bool:
     return gate["result"] != "pass" and gate["override"] is None
 
 
-def _holding(gate: Mapping[str, Any]) -> str:
-    return f"{gate['id']} ({gate['result']}): {gate['detail']}   {gate['command']}"
+def _holding(gate: Mapping[str, Any]) -> tuple[str, ...]:
+    """In one line, or the command in one of its own: it is there to be copied whole."""
+    found = f"  {gate['id']} ({gate['result']}): {gate['detail']}"
+    whole = f"{found}   {gate['command']}"
+    return (whole,) if len(whole) <= WIDTH else (found, f"    {gate['command']}")
 
 
 def _name(plan: Mapping[str, Any]) -> str:

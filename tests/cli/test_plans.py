@@ -160,9 +160,23 @@ def test_a_plan_is_told_as_a_change_ticket(place: Deployment) -> None:
     assert "- bot (a1): 1" in ticket
     assert "`migrator rollback` → drain: 0 users affected" in ticket
     assert "CHG-4502" in ticket
-    shown = place.run("plan", "show", made).stdout
-    assert f"make it: migrator cutover --plan {made}" in shown
     assert made in place.run("plan", "list").stdout
+
+
+def test_a_plan_names_the_command_that_makes_it_or_the_gates_it_has_to_wait_for(
+    place: Deployment,
+) -> None:
+    for number in range(4):
+        place.sight(f"robot-{number}", f"a-client-with-quite-a-long-name/{number}")
+    with place.nodes(*NODES):
+        waits = place.run("plan", *("cutover", "--all")).stdout
+        assert "  not before: drain-horizon\n" in waits
+        assert "make it:" not in waits
+        assert "    migrator status --detail\n" in waits  # in a line of its own: whole
+        place.execute("DELETE FROM migrator.legacy_subjects")
+        shown = place.run("plan", "show", plan(place)).stdout
+    assert "make it: migrator cutover --plan " in shown
+    assert "not before" not in shown
 
 
 def test_a_rehearsed_plan_is_not_saved(place: Deployment, postgres: DatabaseServer) -> None:

@@ -72,7 +72,8 @@ class Stage:
     def _expect(self, epoch: int, args: tuple[str, ...]) -> None:
         """What the oracle is told of a move while it is under way: the table of what would be."""
         planned = self.place.json_any(*args, "--dry-run")
-        if planned.get("would_change"):
+        # Its gates may let it through a moment later: whatever is no page and leads on is told.
+        if planned.get("would_change") or planned.get("gates"):
             before = self.world.rollouts[epoch - 1]
             self.world.rollouts[epoch] = wanted(before, planned)
 

@@ -67,9 +67,7 @@ def _keep(context: Context) -> None:
 
     def ready(variables: Path) -> None:
         result = {"variables": variables, "directory": variables.parent}
-        context.emit(
-            result, lambda: f". {variables}", schema="migrator.demo-kept/1", goes_on=True
-        )
+        context.emit(result, lambda: f". {variables}", schema="migrator.demo-kept/1", goes_on=True)
         context.talk(_KEPT)
 
     try:
