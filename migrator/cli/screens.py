@@ -172,7 +172,7 @@ def cut(done: Cut, *, dry_run: bool) -> str:
 def removed(found: Cutoff | None, cutoff_id: int, *, dry_run: bool) -> str:
     """One line."""
     if found is None:
-        return f"there is no cutoff {cutoff_id}: nothing was changed"
+        return f"cutoff {cutoff_id} was removed before: nothing was changed"
     said = "would be removed" if dry_run else "removed: tokens it named are judged as any other"
     return f"{found.id}  {_cutoff_words(found)} {said}"
 

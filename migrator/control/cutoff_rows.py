@@ -27,6 +27,12 @@ if TYPE_CHECKING:
     from migrator.core.interfaces import Cache
 
 
+_NEVER_WAS = """
+SELECT CASE WHEN has_sequence_privilege(drawn, 'USAGE, SELECT')
+  THEN %(id)s > coalesce(pg_sequence_last_value(drawn), 0) ELSE false END
+FROM (SELECT pg_get_serial_sequence(%(table)s, 'id')::regclass AS drawn) AS ids"""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cutoff:
     """One row: a subject with a time, or an issuer, or one of its keys. `id` None: rehearsed."""
@@ -117,12 +123,19 @@ def write(place: Place, facts: Mapping[str, object], audit: Audit) -> tuple[Cuto
 
 
 def remove(place: Place, cutoff_id: int, *, audit: Audit, dry_run: bool) -> Cutoff | None:
-    """Take a cutoff away; None if there is none of this id. What it ended stays ended."""
+    """Take a cutoff away; None if it was taken away already. What it ended stays ended.
+
+    Raises:
+        Stopped: USAGE, no cutoff ever had this id.
+    """
     if not roster.has_legacy(place.connection, place.schema):
         return None
     table = place.table("cutoffs")
     query = select(table) if dry_run else delete(table).returning(*table.c)
     row = place.connection.execute(query.where(table.c.id == cutoff_id)).first()
+    if row is None and _never_was(place, cutoff_id):
+        place.connection.rollback()
+        raise Stopped(_no_such(cutoff_id), Exit.USAGE)
     if row is None or dry_run:
         place.connection.rollback()
         return None if row is None else _cutoff(row)
@@ -131,6 +144,12 @@ def remove(place: Place, cutoff_id: int, *, audit: Audit, dry_run: bool) -> Cuto
     place.connection.commit()
     run(place.cache.hint([("legacy", "")]))
     return cutoff
+
+
+def _never_was(place: Place, cutoff_id: int) -> bool:
+    """Whether no cutoff ever had this id; a role that may not ask is not told so."""
+    asked = {"table": f'"{place.schema}".cutoffs', "id": cutoff_id}
+    return bool(place.connection.exec_driver_sql(_NEVER_WAS, asked).scalar_one())
 
 
 def _note(place: Place, cutoff: Cutoff, audit: Audit, *, command: str) -> None:
@@ -151,3 +170,12 @@ def _note(place: Place, cutoff: Cutoff, audit: Audit, *, command: str) -> None:
 
 def _cutoff(row: Row[tuple[object, ...]]) -> Cutoff:
     return Cutoff(**row._mapping)  # noqa: SLF001 - SQLAlchemy's public name for it
+
+
+def _no_such(cutoff_id: int) -> Problem:
+    return Problem(
+        id="cutoff.unknown",
+        what=f"there never was a cutoff {cutoff_id}",
+        why="nothing was changed",
+        do="migrator cutoff list",
+    )

@@ -383,6 +383,9 @@ def test_a_removed_cutoff_lets_tokens_in_again_but_no_ended_session(place: Place
     assert not place.alive(seen)
     again = place.json("cutoff", "remove", str(made["cutoff"]["id"]))
     assert (again["cutoff"], again["changed"]) == (None, False)
+    for rehearsed in ((), ("--dry-run",)):
+        never = place.json("cutoff", "remove", "999", *rehearsed, code=2)
+        assert never["error"]["id"] == "cutoff.unknown"
 
 
 def test_a_subjects_cutoff_spares_logins_and_later_tokens(place: Place) -> None:
