@@ -57,13 +57,23 @@ def passage(name: str, place: Path | None = None) -> tuple[Playbook, str]:
     known = {each.name: each for each in listed(place)}
     found = known.get(called.removesuffix(".md"))
     if found is None:
-        raise _unknown("playbook.unknown", "there is no such playbook", list(known))
+        raise _unknown(
+            "playbook.unknown",
+            "there is no such playbook",
+            list(known),
+            do="migrator playbook list",
+        )
     text = found.text()
     if not anchor:
         return found, text
     part = _part(text.splitlines(), anchor)
     if part is None:
-        raise _unknown("playbook.no-anchor", f"{found.name} has no such anchor", anchors(text))
+        raise _unknown(
+            "playbook.no-anchor",
+            f"{found.name} has no such anchor",
+            anchors(text),
+            do=f"migrator playbook show {found.name}",
+        )
     return found, part
 
 
@@ -142,11 +152,11 @@ def _slug(heading: str) -> str:
     return kept.replace(" ", "-")
 
 
-def _unknown(problem_id: str, what: str, names: list[str]) -> Stopped:
+def _unknown(problem_id: str, what: str, names: list[str], *, do: str) -> Stopped:
     problem = Problem(
         id=problem_id,
         what=what,
         why="there are: " + (", ".join(names) or "none"),
-        do="migrator playbook list",
+        do=do,
     )
     return Stopped(problem, Exit.USAGE)

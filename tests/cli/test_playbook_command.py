@@ -101,6 +101,8 @@ def test_an_unknown_name_names_those_there_are(place: Path, name: str) -> None:
         show(place, name)
     assert stopped.value.exit_code == 2
     assert "30-cutover" in stopped.value.problem.why or "top" in stopped.value.problem.why
+    page = "playbook show 30-cutover" if "#" in name else "playbook list"
+    assert stopped.value.problem.do == f"migrator {page}"
 
 
 def test_the_commands_print_what_is_shipped() -> None:

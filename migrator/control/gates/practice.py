@@ -49,7 +49,7 @@ def rollback_drill(evidence: Evidence) -> Gate | None:
     detail = "never drilled" if age is None else f"drilled {age} ago, at most {span(within)}"
     return Gate(
         id="rollback-drill",
-        result="fail" if late else "pass",
+        result="fail" if drilled is None else "stale" if late else "pass",
         value=age,
         threshold=span(within),
         as_of=drilled,
