@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from migrator.cli.context import Context, pass_context
-from migrator.cli.parameters import one_end, term_options
+from migrator.cli.parameters import one_end, term_options, words
 from migrator.control import ignoring
 from migrator.control.compared import SCHEMA, report
 from migrator.control.ignoring import Named
@@ -58,8 +58,10 @@ def ignore() -> None:
 @click.option("--client", metavar="NAME", help="This client, with a version or without.")
 @click.option("--route", metavar="ROUTE", help="This class of routes, as `compare show` has it.")
 @click.option("--verdict", metavar="REASON", help="What the shim would say.")
-@click.option("--reason", required=True, metavar="TEXT", help="Why they do not count.")
-@click.option("--owner", metavar="NAME", help="Who answers for it; else whoever runs this.")
+@click.option("--reason", type=words, required=True, metavar="TEXT", help="Why they do not count.")
+@click.option(
+    "--owner", type=words, metavar="NAME", help="Who answers for it; else whoever runs this."
+)
 @term_options
 @pass_context
 def add(

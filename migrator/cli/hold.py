@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from migrator.cli.context import Context, pass_context
-from migrator.cli.parameters import moment, one_end, term_options
+from migrator.cli.parameters import moment, one_end, term_options, words
 from migrator.control import holding
 from migrator.control.terms import Term
 from migrator.control.words import at, folded
@@ -23,7 +23,9 @@ def command() -> None:
 
 
 @command.command("add", epilog="Example: migrator hold add --reason 'CHG-12 freeze' --for 72h")
-@click.option("--reason", required=True, metavar="TEXT", help="Why; every screen shows it.")
+@click.option(
+    "--reason", type=words, required=True, metavar="TEXT", help="Why; every screen shows it."
+)
 @click.option("--from", "start", type=moment, metavar="TIME", help="A freeze to come; else now.")
 @term_options
 @pass_context

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from migrator.cli.context import Context, pass_context
-from migrator.cli.parameters import one_end, term_options
+from migrator.cli.parameters import one_end, term_options, words
 from migrator.control import overriding
 from migrator.control.terms import Term
 from migrator.control.words import at, folded
@@ -27,7 +27,9 @@ def command() -> None:
     epilog="Example: migrator override add legacy-seen --reason 'CHG-7 two robots' --for 24h",
 )
 @click.argument("gate")
-@click.option("--reason", required=True, metavar="TEXT", help="Why; every screen shows it.")
+@click.option(
+    "--reason", type=words, required=True, metavar="TEXT", help="Why; every screen shows it."
+)
 @term_options
 @click.option("--confirm", metavar="ENV", help="The environment's name, not asked for.")
 @pass_context

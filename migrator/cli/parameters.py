@@ -59,6 +59,13 @@ def length(value: str) -> timedelta:
         raise click.BadParameter(f"{error.message()}, as in 24h.") from None
 
 
+def words(value: str) -> str:
+    """Words that say something: whoever reads them later has nothing else to go by."""
+    if not value.strip():
+        raise click.BadParameter("say it in words: a blank explains nothing.")
+    return value.strip()
+
+
 def term_options(command: _Any) -> _Any:
     """`--until TIME` and `--for DURATION`: how long a decision stands."""
     for option in (

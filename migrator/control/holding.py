@@ -7,6 +7,7 @@ begins later is a freeze that is announced. No hold keeps anybody from going bac
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import insert, update
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 SCHEMA = "migrator.hold/1"
 LISTED = "migrator.holds/1"
+LONGEST = timedelta(days=365)
 _AHEAD = frozenset({"in force", "planned"})
 
 
@@ -33,10 +35,10 @@ def add(
     """Hold moves forward up; `id` is null where it was only rehearsed.
 
     Raises:
-        Stopped: USAGE, the term is over before it begins; UNFIT; UNREACHABLE.
+        Stopped: USAGE, the term is over before it begins, or too long; UNFIT; UNREACHABLE.
     """
     with at_desk(settings) as desk:
-        start, until = term.of(desk.now)
+        start, until = term.of(desk.now, most=LONGEST)
         made = Hold(id=None, who=who, reason=why, since=desk.now, starts_at=start, until=until)
         if not dry_run:
             table = desk.table("holds")

@@ -16,7 +16,6 @@ from sqlalchemy import insert, update
 from migrator.control import comparing, roster
 from migrator.control.comparing import Rule
 from migrator.control.deciding import at_desk
-from migrator.control.words import at, span
 from migrator.core.comparing import ADMITTED, OTHER, route_class
 from migrator.core.errors import Exit, Problem, Stopped
 from migrator.core.reasons import Reason
@@ -67,9 +66,7 @@ def add(
     named = _checked(settings, named)
     with at_desk(settings) as desk:
         _require_legacy(desk)
-        _, until = term.of(desk.now)
-        if until - desk.now > LONGEST:
-            raise Stopped(_too_long(desk.now), Exit.USAGE)
+        _, until = term.of(desk.now, most=LONGEST)
         facts = {name: getattr(named, name) for name in Named.__slots__}
         made = Rule(id=None, owner=owner, reason=why, since=desk.now, until=until, **facts)
         if not dry_run:
@@ -227,15 +224,6 @@ def _unknown(what: str, there: str) -> Problem:
         what=f"there is no such {what}",
         why=f"there are: {there or 'none'}",
         do="take one that `migrator compare show` lists",
-    )
-
-
-def _too_long(now: datetime) -> Problem:
-    return Problem(
-        id="compare.too-long",
-        what=f"a rule ends after {span(LONGEST)} at the latest",
-        why=f"that is {at(now + LONGEST)}; whoever still knows the reason then adds it again",
-        do=f"say --for {LONGEST.days}d, or less",
     )
 
 

@@ -7,13 +7,15 @@ have one; it ends by itself, and is revocable.
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import insert, update
+from sqlalchemy import func, insert, select, update
 
 from migrator.control import decisions, evidence, gates, moving
 from migrator.control.deciding import at_desk
 from migrator.control.decisions import Override
+from migrator.control.words import at
 from migrator.core.errors import Exit, Problem, Stopped
 from migrator.core.phases import ORDER, next_of
 
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 
 SCHEMA = "migrator.override/1"
 LISTED = "migrator.overrides/1"
+LONGEST = timedelta(days=90)
+_ONE_AT_A_TIME = 0x6F76727264  # a lock of ours alone: "ovrrd"
 
 
 def add(
@@ -34,10 +38,17 @@ def add(
     """Override `gate`, which `judged` gave; `id` is null where it was only rehearsed.
 
     Raises:
-        Stopped: USAGE, the term is over before it begins; UNFIT; UNREACHABLE.
+        Stopped: USAGE, the term is over before it begins, or too long; GATE_FAILED, it is
+            overridden already; UNFIT; UNREACHABLE.
     """
     with at_desk(settings) as desk:
-        _, until = term.of(desk.now)
+        _, until = term.of(desk.now, most=LONGEST)
+        if not dry_run:
+            desk.connection.execute(select(func.pg_advisory_xact_lock(_ONE_AT_A_TIME)))
+        # One each: whoever revokes it has closed the gate again.
+        for one in decisions.overrides_in_force(desk.connection, desk.home, desk.now):
+            if one.gate == gate.id:
+                raise Stopped(_there(one), Exit.GATE_FAILED)
         made = Override(id=None, gate=gate.id, who=who, reason=why, since=desk.now, until=until)
         if not dry_run:
             table = desk.table("overrides")
@@ -133,6 +144,15 @@ def _not_overridable(gate: Gate) -> Problem:
         what=f"the gate {gate.id} may not be overridden",
         why=f"going on over it harms users or the way back; it says: {gate.detail}",
         do=gate.command,
+    )
+
+
+def _there(one: Override) -> Problem:
+    return Problem(
+        id="override.in_force",
+        what=f"{one.who} overrides {one.gate} until {at(one.until)}: {one.reason}",
+        why="two at once would leave the gate open when either is revoked",
+        do=f"migrator override revoke {one.id}, then give it anew",
     )
 
 

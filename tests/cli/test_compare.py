@@ -251,7 +251,7 @@ REFUSED: dict[tuple[str, ...], str] = {
     ("deny_allow", "--route", "/**", "--for", "1d"): "compare.no-class",
     ("deny_allow", "--route", "*", "--for", "1d"): "compare.no-class",
     ("allow_deny", "--for", "1d"): "compare.names-nothing",
-    ("allow_deny", "--client", "x", "--for", "91d"): "compare.too-long",
+    ("allow_deny", "--client", "x", "--for", "91d"): "term.too_long",
     ("allow_deny", "--issuer", "zz", "--for", "1d"): "compare.unknown-issuer",
     ("allow_deny", "--verdict", "admitted", "--for", "1d"): "compare.unknown-verdict",
     ("allow_deny", "--client", "x", "--until", "2020-01-01T00:00:00Z"): "term.over",

@@ -11,7 +11,7 @@ from tests.cli.deployment import Deployment
 from tests.cli.test_moves import NODES, dump
 from tests.conftest import DatabaseServer
 
-LATER = "2096-01-01T00:00:00Z"
+LATER = (datetime.now(UTC) + timedelta(days=300)).isoformat()
 
 
 @pytest.fixture
@@ -89,8 +89,11 @@ def test_where_nobody_holds_there_is_no_such_gate(place: Deployment) -> None:
         (("--reason", "x"), 2),
         (("--reason", "x", "--for", "1h", "--until", LATER), 2),
         (("--reason", "x", "--for", "soon"), 2),
+        (("--reason", " ", "--for", "1h"), 2),
+        (("--reason", "", "--for", "1h"), 2),
+        (("--reason", "x", "--for", "366d"), 2),
         (("--reason", "x", "--until", "2020-01-01T00:00:00Z"), 2),
-        (("--reason", "x", "--until", "2096-01-01T00:00:00"), 2),
+        (("--reason", "x", "--until", "2026-12-31T00:00:00"), 2),
         (("--reason", "x", "--from", LATER, "--until", LATER), 2),
     ],
 )
@@ -127,7 +130,7 @@ def test_rehearsed_holds_and_overrides_write_nothing(
     rehearsed = place.json("hold", "add", "--reason", "x", "--for", "1h", "--dry-run")
     assert (rehearsed["hold"]["id"], rehearsed["changed"]) == (None, False)
     place.run("hold", "release", "1", "--dry-run")
-    place.run("override", "add", "legacy-seen", "--reason", "x", "--for", "1h", "--dry-run")
+    place.run("override", "add", "drain-horizon", "--reason", "x", "--for", "1h", "--dry-run")
     place.run("override", "revoke", "1", "--dry-run")
     for listing in (("hold", "list"), ("override", "list"), ("log",), ("plan", "list")):
         place.run(*listing, "--dry-run")
