@@ -16,24 +16,30 @@ from migrator.control import (
     drilling,
     flip,
     following,
+    going_back,
     moving,
     outcome,
     planning,
     retiring,
     rollout,
     soaking,
+    undoing,
 )
 from migrator.control.flip import Order
 from migrator.control.moving import Plan
 from migrator.control.outcome import SCHEMA
 from migrator.control.planning import Saved
+from migrator.control.words import folded
 from migrator.core.errors import Exit
 from migrator.core.phases import ORDER, Phase
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
     from migrator.cli.asked import Decide
+    from migrator.control.acknowledged import Acknowledged
+    from migrator.control.decisions import Override
     from migrator.control.retiring import Loss
     from migrator.core.phases import Rollout
     from migrator.core.soaks import Soak
@@ -87,6 +93,7 @@ def cutover(
     everybody: bool,
     excepted: tuple[str, ...],
     segments: tuple[str, ...],
+    unseen: bool,
     plan: str | None,
     **options: Any,
 ) -> None:
@@ -94,7 +101,7 @@ def cutover(
     decide = None
     if plan is None or everybody or segments:
         decide = asked.cutover_of(
-            context, everybody=everybody, excepted=excepted, segments=segments
+            context, everybody=everybody, excepted=excepted, segments=segments, unseen=unseen
         )
     _move(context, decide, "cutover", plan=plan, soaks=True, **options)
 
@@ -120,7 +127,9 @@ def rollback(
 ) -> None:
     """Go one phase back, all together. Never asks, never gated."""
     if not drill:
-        decide: Decide = rollout.back
+        decide: Decide = partial(going_back.decide, context.settings)
+        if plan is not None:
+            decide = rollout.back
         if to is not None:
             decide = partial(rollout.back_to, phase=Phase(to))
         _move(context, decide, "rollback", reason=reason, wait=wait, plan=plan)
@@ -160,9 +169,9 @@ def _move(
         context, decide, command, plan=plan, nodes=nodes, wait_gates=wait_gates
     )
     if not isinstance(planned, Plan):
-        if not context.dry_run:
-            moving.look(settings, planned, who=context.operator())
-        _emit(context, say(planned, planned), changed=False)
+        seen = None if context.dry_run else _looked(context, planned, command, wait)
+        found = say(planned, planned, seen=seen)
+        _emit(context, found, changed=False, exit_code=_code(seen))
         return
     order = _order(context, command, planned, saved, reason=reason, sunset_at=sunset_at)
     if soaks and planned.target.gated:  # what lets more in is not taken back into letting in less
@@ -175,12 +184,20 @@ def _move(
         _emit(context, found, changed=False, exit_code=planned.exit_code)
         return
     planned, order = confirming.confirmed(context, planned, order, confirm)
+    revoked: list[Override] = []
+
+    def ended(ones: Sequence[Override]) -> None:
+        revoked.extend(ones)
+        if ones:
+            context.talk(folded(undoing.said(ones), below=2))
+
     done = moving.make(
         settings,
         planned,
         order,
         wait=_wait(context, wait),
-        committed=partial(progress.committed, context),
+        committed=partial(progress.committed, context, back=command == going_back.COMMAND),
+        revoked=ended,
         tell=progress.Waiting(context),
     )
     exit_code, taken_back = done.exit_code, None
@@ -189,7 +206,26 @@ def _move(
         exit_code = Exit.DONE if taken_back is None else Exit.LIMIT
     found = say(done.before, done.after, plan=planned, seen=done.seen, soak=done.soak)
     found |= {"plan": order.plan, "taken_back": taken_back}
+    found["overrides_revoked"] = [one.id for one in revoked]
     _emit(context, found, changed=True, exit_code=exit_code)
+
+
+def _looked(
+    context: Context, stands: Rollout, command: str, wait: float | None
+) -> Acknowledged | None:
+    """Look once whether the nodes have come along; for a way back that is on its way, wait."""
+    settings, who = context.settings, context.operator()
+    row = going_back.on_its_way(settings, stands) if command == going_back.COMMAND else None
+    if row is None or wait == 0:
+        moving.look(settings, stands, who=who)
+        return None
+    context.talk(folded(going_back.said(row, stands), below=2))
+    tell = progress.Waiting(context)
+    return moving.settle(settings, stands, wait=_wait(context, wait), who=who, tell=tell)
+
+
+def _code(seen: Acknowledged | None) -> Exit:
+    return Exit.DONE if seen is None or seen.is_settled else Exit.NOT_ACKNOWLEDGED
 
 
 def _retire(
@@ -243,9 +279,12 @@ def _retire(
         who=context.operator(),
         tell=progress.Waiting(context),
     )
+    lonely = retiring.said(seen)
+    if lonely is not None:
+        context.talk(lonely)
     found = say(before, after, seen=seen, destroyed=losses) | {"plan": used}
     # Who asked not to wait is not told that it was too short; `waiting_on` says what is left.
-    waited = wait != 0 and not seen.is_in_effect
+    waited = wait != 0 and not retiring.is_over(seen)
     code = Exit.NOT_ACKNOWLEDGED if waited else Exit.DONE
     _emit(context, found, changed=True, exit_code=code)
 
@@ -268,7 +307,7 @@ def _drill(context: Context, *, reason: str | None, wait: float | None) -> None:
         tell=progress.Waiting(context),
     )
     code = Exit.DONE if done.is_finished or drill.is_half else Exit.NOT_ACKNOWLEDGED
-    if done.seen is not None and not done.seen.is_in_effect:
+    if done.seen is not None and not done.seen.is_settled:
         code = Exit.NOT_ACKNOWLEDGED
     found = say(done.after, seen=done.seen, drilled=done)
     _emit(context, found, changed=True, exit_code=code)

@@ -8,22 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 from migrator.control import outcome
 from migrator.control.words import span
-from migrator.core.phases import Phase
 
 if TYPE_CHECKING:
     from migrator.cli.context import Context
-    from migrator.control.flip import Acknowledged
+    from migrator.control.acknowledged import Acknowledged
     from migrator.core.phases import Rollout
 
 
-def committed(context: Context, after: Rollout) -> None:
-    """Say that it is done for good, and what undoes it."""
-    context.note_committed(outcome.interrupted(after))
-    undone = "nothing undoes it" if after.phase is Phase.RETIRED else "use rollback"
-    context.talk(
-        f"✓ {_clock()} committed epoch {after.epoch}   "
-        f"← from here on, Ctrl-C does not undo; {undone}"
-    )
+def committed(context: Context, after: Rollout, *, back: bool = False) -> None:
+    """Say that it is done for good, and what undoes it; of a way `back`, what waits for it."""
+    context.note_committed(outcome.interrupted(after, back=back))
+    then = outcome.next_of_committed(after, back=back)
+    context.talk(f"✓ {_clock()} committed epoch {after.epoch}   ← {then}")
 
 
 class Waiting:

@@ -24,8 +24,8 @@ from migrator.stores import tables as page
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from migrator.control.acknowledged import Acknowledged
     from migrator.control.decisions import Hold
-    from migrator.control.flip import Acknowledged
     from migrator.core.phases import Rollout
     from migrator.settings import Settings
 

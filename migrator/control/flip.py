@@ -16,7 +16,8 @@ import psycopg
 from sqlalchemy import func, insert, literal, null, select, text, update
 from sqlalchemy.exc import DBAPIError
 
-from migrator.control import blockers, decisions, journal, nodes, revisions, soaking
+from migrator.control import blockers, decisions, journal, nodes, revisions, soaking, undoing
+from migrator.control.acknowledged import Acknowledged
 from migrator.control.evidence import standing
 from migrator.control.words import at
 from migrator.core.errors import Exit, Problem, Stopped
@@ -24,13 +25,12 @@ from migrator.core.phases import ORDER, Phase
 from migrator.stores import tables as page
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
     from sqlalchemy import Connection, Table
 
     from migrator.control.decisions import Hold, Override
-    from migrator.control.nodes import Fleet
     from migrator.control.rollout import Target
     from migrator.control.soaking import Asked
     from migrator.core.phases import Rollout
@@ -64,19 +64,6 @@ class Order:
     drill: Mapping[str, Any] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Acknowledged:
-    """How far a move has come among the nodes."""
-
-    fleet: Fleet
-    in_effect_at: datetime | None
-
-    @property
-    def is_in_effect(self) -> bool:
-        """Whether every living node has said so."""
-        return self.in_effect_at is not None
-
-
 def read(settings: Settings) -> tuple[Rollout, datetime | None]:
     """The rollout as it stands, and the mark of `retire`.
 
@@ -89,8 +76,18 @@ def read(settings: Settings) -> tuple[Rollout, datetime | None]:
     return found
 
 
-def commit(settings: Settings, rollout: Rollout, target: Target, order: Order) -> Rollout:
+def commit(
+    settings: Settings,
+    rollout: Rollout,
+    target: Target,
+    order: Order,
+    *,
+    revoked: Callable[[Sequence[Override]], None] = lambda _: None,
+) -> Rollout:
     """Make the move, if `rollout` is still what stands; return what stands now.
+
+    Args:
+        revoked: called with the overrides that ended with it, after the commit.
 
     Raises:
         Stopped: CONFLICT, naming the other; GATE_FAILED, somebody holds moves up, or an override
@@ -103,17 +100,18 @@ def commit(settings: Settings, rollout: Rollout, target: Target, order: Order) -
         connection.rollback()
         with blockers.watch(connection.engine, pid) as seen:
             try:
-                moved = _compare_and_set(connection, home, rollout, target, order)
+                ended = _compare_and_set(connection, home, rollout, target, order)
             except DBAPIError as error:
                 if isinstance(error.orig, psycopg.errors.LockNotAvailable):
                     connection.rollback()
                     raise Stopped(_held(seen), Exit.CONFLICT) from error
                 raise
-        if not moved:
+        if ended is None:
             connection.rollback()
             other = journal.overtook(connection, page.in_schema(home), home, rollout.epoch)
             raise Stopped(_overtaken(rollout, other), Exit.CONFLICT)
         connection.commit()
+        revoked(ended)
         after, _ = standing(connection, home)
         connection.rollback()
     return after
@@ -121,7 +119,8 @@ def commit(settings: Settings, rollout: Rollout, target: Target, order: Order) -
 
 def _compare_and_set(
     connection: Connection, home: str, rollout: Rollout, target: Target, order: Order
-) -> bool:
+) -> tuple[Override, ...] | None:
+    """Write the move; the overrides that ended with it, None where the rollout has moved on."""
     tables = page.in_schema(home).tables
     row, log, feed = (tables[f"{home}.{name}"] for name in ("rollout", "rollout_log", "feed"))
     connection.execute(text(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'"))
@@ -155,13 +154,15 @@ def _compare_and_set(
         )
     )
     if changed.rowcount != 1:
-        return False
+        return None
     # All of it is asked again under the row's lock: an operator may have thought for an hour.
     if target.gated:
         _nobody_holds(connection, home)
         _still_overridden(connection, tables[f"{home}.overrides"], order)
     if order.plan is not None:
         _use(connection, tables[f"{home}.plans"], order.plan, order.who)
+    is_back = order.command == undoing.COMMAND
+    ended = undoing.end_overrides(connection, home) if is_back else ()
     connection.execute(
         insert(log).values(
             at=func.clock_timestamp(),
@@ -173,11 +174,11 @@ def _compare_and_set(
             from_percent=rollout.percent,
             to_percent=target.percent,
             epoch=after.epoch,
-            detail=_detail(exceptions, rollout, order, soak),
+            detail=_detail(exceptions, rollout, order, soak) | undoing.detail(ended),
         )
     )
     connection.execute(insert(feed).values(kind="legacy", key=f"epoch:{after.epoch}"))
-    return True
+    return ended
 
 
 def _detail(
@@ -266,11 +267,13 @@ def await_nodes(
     wait: timedelta,
     who: str,
     tell: Callable[[Acknowledged], None] = lambda _: None,
+    is_enough: Callable[[Acknowledged], bool] = lambda seen: seen.is_settled,
 ) -> Acknowledged:
     """Wait until every living node acknowledged the epoch, or until `wait` is over.
 
-    A database that goes away meanwhile is waited for too: the move is made, and asking is all that
-    is left. `tell` is called with each look. The moment it took effect goes to the journal.
+    Where none lives there is nothing to wait for, unless `is_enough` says otherwise. A database
+    that goes away meanwhile is waited for too: the move is made, and asking is all that is left.
+    `tell` is called with each look. The moment it took effect goes to the journal.
 
     Raises:
         Stopped: UNREACHABLE, when the database could never be asked.
@@ -284,7 +287,7 @@ def await_nodes(
                 while True:
                     last = _look(connection, home, rollout)
                     tell(last)
-                    if last.is_in_effect:
+                    if is_enough(last):
                         _note(connection, home, rollout, last, who)
                         return last
                     if time.monotonic() >= until:
@@ -305,7 +308,8 @@ def _look(connection: Connection, home: str, rollout: Rollout) -> Acknowledged:
     # A node that has seen a later epoch has seen this one.
     fleet = nodes.Fleet(nodes=found, epoch=rollout.epoch, now=now)
     behind = [node for node in fleet.live if node.epoch is None or node.epoch < rollout.epoch]
-    if behind or fleet.rogue:
+    # Without a node nothing is in effect anywhere, and no moment is worth recording.
+    if behind or fleet.rogue or not fleet.live:
         return Acknowledged(fleet=fleet, in_effect_at=None)
     acked = [node.acked_at for node in fleet.live if node.acked_at]
     return Acknowledged(fleet=fleet, in_effect_at=max(acked, default=now))
@@ -314,8 +318,7 @@ def _look(connection: Connection, home: str, rollout: Rollout) -> Acknowledged:
 def _note(
     connection: Connection, home: str, rollout: Rollout, seen: Acknowledged, who: str
 ) -> None:
-    # Without a node nothing is in effect anywhere, and no moment is worth recording.
-    if not seen.fleet.live or seen.in_effect_at is None:
+    if seen.in_effect_at is None:
         return
     journal.note_in_effect(
         connection,

@@ -13,14 +13,14 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from migrator.control import evidence, flip, gates, soaking, sunset
+from migrator.control.acknowledged import Acknowledged
 from migrator.control.facts import Facts
-from migrator.control.flip import Acknowledged
 from migrator.control.scope import Scope
 from migrator.core.errors import Exit, Problem, Stopped
 from migrator.core.phases import Phase
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from migrator.control.census import Census
     from migrator.control.decisions import Override
@@ -80,7 +80,7 @@ class Moved:
     @property
     def exit_code(self) -> Exit:
         """NOT_ACKNOWLEDGED where a wait ended before the nodes did."""
-        waited = self.seen is None or self.seen.is_in_effect
+        waited = self.seen is None or self.seen.is_settled
         return Exit.DONE if waited else Exit.NOT_ACKNOWLEDGED
 
 
@@ -181,6 +181,7 @@ def gather_for(
         quiet=settings.gates.retire_quiet if retiring else settings.gates.legacy_quiet,
         expected=expected,
         patient=patient,
+        percent=after.percent if entering is Phase.SWAP and after is not None else None,
     )
 
 
@@ -191,17 +192,19 @@ def make(
     *,
     wait: timedelta,
     committed: Callable[[Rollout], None] = lambda _: None,
+    revoked: Callable[[Sequence[Override]], None] = lambda _: None,
     tell: Callable[[Acknowledged], None] = lambda _: None,
 ) -> Moved:
     """Commit the move, then wait for the nodes; a `wait` of 0 does not.
 
     Args:
         committed: called right after the commit: from here on nothing undoes it but a move.
+        revoked: called with the overrides that ended with it.
 
     Raises:
         Stopped: CONFLICT; UNREACHABLE before the commit.
     """
-    after = flip.commit(settings, planned.before, planned.target, order)
+    after = flip.commit(settings, planned.before, planned.target, order, revoked=revoked)
     committed(after)
     seen = settle(settings, after, wait=wait, who=order.who, tell=tell)
     soak = None if order.soak is None else soaking.standing(settings)
@@ -220,7 +223,7 @@ def settle(
     if not wait:
         return None
     seen = flip.await_nodes(settings, rollout, wait=wait, who=who, tell=tell)
-    if seen.is_in_effect and rollout.phase in {Phase.DRAIN, Phase.CUTOVER}:
+    if seen.is_settled and rollout.phase in {Phase.DRAIN, Phase.CUTOVER}:
         sunset.keep(evidence.gather(settings, patient=False))
     return seen
 

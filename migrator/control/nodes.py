@@ -101,6 +101,12 @@ class Fleet:
         return tuple(node for node in self.nodes if node.is_rogue(self.now))
 
     @property
+    def is_silent(self) -> bool:
+        """Whether none lives, none acts without a lease, and none was heard for a minute."""
+        heard = self.heard_at
+        return not self.live and (heard is None or self.now - heard >= _SILENT)
+
+    @property
     def gone(self) -> tuple[Node, ...]:
         """Lease over, and silent since."""
         return tuple(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from migrator.control import soaking
+from migrator.control import going_back, rollout, soaking
 from migrator.control.brownouts.calibrating import calibrated
 from migrator.control.status import gate_json, hit, place
 from migrator.control.status.screen import gate_line
@@ -16,8 +16,9 @@ from migrator.core.phases import Phase
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from migrator.control.acknowledged import Acknowledged
     from migrator.control.drilling import Drill, Drilled
-    from migrator.control.flip import Acknowledged, Order
+    from migrator.control.flip import Order
     from migrator.control.moving import Plan
     from migrator.control.retiring import Loss
     from migrator.control.soaking import Asked, Baseline
@@ -26,6 +27,12 @@ if TYPE_CHECKING:
     from migrator.settings import Settings
 
 SCHEMA = "migrator.move/1"
+WHO_WAITS = "migrator nodes"
+# What the way back to `swap` costs besides.
+ENDS_DRAIN = (
+    "ends the drain: its beginning, the announced end and the horizon are forgotten, and begin "
+    "anew with the next `migrator advance drain`"
+)
 
 
 def result(
@@ -50,6 +57,7 @@ def result(
         "command": command,
         "from": place(before.phase.value, before.percent),
         "to": place(after.phase.value, after.percent),
+        "title": title(before, after),
         "percent": after.percent,
         "epoch": after.epoch,
         "exceptions": [_exception(one) for one in after.exceptions],
@@ -62,6 +70,7 @@ def result(
         "if_cut_over": None if plan is None else forecast(plan),
         "rollback_cost_subjects": 0 if command.startswith("rollback") else None,
         "destroys": [{"table": loss.table, "rows": loss.rows} for loss in destroyed],
+        "next": WHO_WAITS if seen is not None and not seen.is_settled else None,
         "plan": None,
         "soak": None if soak is None else soaking.as_json(soak),
         "drill": None if drill is None else _drill(drill, drilled),
@@ -125,9 +134,7 @@ def _exception(one: Exemption) -> dict[str, str]:
 
 
 def _state(seen: Acknowledged | None) -> str | None:
-    if seen is None:
-        return None
-    return "in_effect" if seen.is_in_effect else "propagating"
+    return None if seen is None else seen.state
 
 
 def said(found: dict[str, Any]) -> str:
@@ -137,14 +144,21 @@ def said(found: dict[str, Any]) -> str:
     if found["dry_run"]:
         return folded(f"{_rehearsed(found)}; nothing was written", below=2)
     if found["from"] == found["to"] and not found["changed"]:
-        return f"already so: {found['to']}, epoch {found['epoch']}"
-    state = {
+        so = f"already so: {found['to']}, epoch {found['epoch']}"
+        return so if found["state"] is None else f"{so}: {_came(found)}"
+    soak = f"\n{folded(soak_words(found['soak']), below=2)}" if found["soak"] else ""
+    return f"{_path(found)}, epoch {found['epoch']}: {_came(found)}{soak}"
+
+
+def _came(found: dict[str, Any]) -> str:
+    """How far it has come among the nodes, and who says more of those that did not follow."""
+    return {
         None: "committed, not waited for",
         "in_effect": "in effect on every living node",
-        "propagating": f"committed; not acknowledged by {', '.join(found['waiting_on'])}",
+        "committed": "committed; no node lives that would act under it",
+        "propagating": f"committed; not acknowledged by {', '.join(found['waiting_on'])}   "
+        f"{found['next']}",
     }[found["state"]]
-    soak = f"\n{folded(soak_words(found['soak']), below=2)}" if found["soak"] else ""
-    return f"{_path(found)}, epoch {found['epoch']}: {state}{soak}"
 
 
 def _rehearsed(found: dict[str, Any]) -> str:
@@ -179,10 +193,18 @@ def _drilled(found: dict[str, Any]) -> str:
 
 
 def _path(found: dict[str, Any]) -> str:
+    if found["from"] == found["to"]:
+        return str(found["title"])
     exceptions = ", ".join(
         f"{one['by']}={one['value']} in {one['phase']}" for one in found["exceptions"]
     )
-    return f"{found['from']} → {found['to']}" + (f" ({exceptions})" if exceptions else "")
+    return str(found["title"]) + (f" ({exceptions})" if exceptions else "")
+
+
+def title(before: Rollout, after: Rollout) -> str:
+    """A move in a few words: from where to where, or who moves while everybody else stays."""
+    source, target = (place(one.phase.value, one.percent) for one in (before, after))
+    return rollout.titled(before, after) or f"{source} → {target}"
 
 
 def announced(
@@ -199,11 +221,9 @@ def announced(
         usual: sign-ins a minute before it, where it is to soak.
     """
     before, after = plan.before, plan.target.of(plan.before)
-    source = place(before.phase.value, before.percent)
-    target = place(after.phase.value, after.percent)
     head = [
         *([] if order.plan is None else [f"Plan {order.plan}"]),
-        *(settings.environment, f"{source} → {target}", f"by {order.who}"),
+        *(settings.environment, title(before, after), f"by {order.who}"),
         *([] if order.why is None else [order.why]),
         f"epoch {before.epoch} → {after.epoch}",
     ]
@@ -215,11 +235,13 @@ def announced(
         lines.append(f"  destroys {rows}")
     elif plan.target.gated:
         lines.append(
-            "  reversible until `migrator retire`   rollback: migrator rollback, 0 users affected"
-            f"{_estimate(plan)}"
+            "  reversible until `migrator retire`   "
+            f"rollback: {rollout.way_back(after)}, 0 users affected{_estimate(plan)}"
         )
     else:
         lines.append("  price: 0 users logged out; sessions handed out so far stay good")
+        if rollout.ends_drain(before, after):
+            lines.append(f"  {ENDS_DRAIN}")
     told = forecast(plan)
     if told is not None:
         lines.append(f"  {forecast_words(told)}")
@@ -256,14 +278,29 @@ def _gates(plan: Plan) -> list[str]:
     return lines + [gate_line(gate_json(gate, entering)) for gate in others]
 
 
-def interrupted(after: Rollout) -> str:
+def next_of_committed(after: Rollout, *, back: bool) -> str:
+    """What is left to type once it is done for good."""
+    if back:
+        return f"this stays; to wait on: {going_back.awaited_by(after)}"
+    undone = rollout.way_back(after)
+    return "from here on, Ctrl-C does not undo; " + (
+        "nothing undoes it" if undone is None else f"use {undone.removeprefix('migrator ')}"
+    )
+
+
+def interrupted(after: Rollout, *, back: bool = False) -> str:
     """What whoever interrupts the wait is told."""
     if after.phase is Phase.RETIRED:
         return (
             f"epoch {after.epoch} ({after.phase}) is committed and stays: nothing leads back; "
             "`migrator retire` run again takes away the tables that are left"
         )
+    then = (
+        f"To wait on: `{going_back.awaited_by(after)}`"
+        if back
+        else f"`{rollout.way_back(after)}` goes back"
+    )
     return (
         f"epoch {after.epoch} ({after.phase}) is committed and stays; only the wait for the nodes "
-        "was stopped. `migrator rollback` goes back"
+        f"was stopped. {then}"
     )

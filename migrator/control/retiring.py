@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import timedelta
 
-    from migrator.control.flip import Acknowledged
+    from migrator.control.acknowledged import Acknowledged
     from migrator.core.phases import Rollout
     from migrator.settings import Settings
 
@@ -83,15 +83,33 @@ def finish(
 ) -> Acknowledged:
     """Once every living node acts under `retired`, drop the legacy tables.
 
-    Where the wait ends before that, nothing is dropped.
+    That none lives is enough only once all are silent: leases may have run out while the database
+    was away, and those nodes are about to be back. Where the wait ends first, nothing is dropped.
 
     Raises:
         Stopped: CONFLICT, naming who holds a table; UNFIT; UNREACHABLE.
     """
-    seen = flip.await_nodes(settings, rollout, wait=wait, who=who, tell=tell)
-    if seen.is_in_effect:
+    seen = flip.await_nodes(settings, rollout, wait=wait, who=who, tell=tell, is_enough=is_over)
+    if is_over(seen):
         schema.contract(settings.database.url.get_secret_value(), settings.database.schema)
     return seen
+
+
+def is_over(seen: Acknowledged) -> bool:
+    """Whether nobody reads the legacy tables any more."""
+    return seen.is_in_effect or seen.fleet.is_silent
+
+
+def said(seen: Acknowledged) -> str | None:
+    """What a fleet without a living node meant for the tables; None where one lives."""
+    if seen.fleet.live or seen.fleet.rogue:
+        return None
+    if seen.fleet.is_silent:
+        return "no node lives, and none was heard for a minute: the legacy tables are taken away"
+    return (
+        "no node lives, but one was heard within a minute and may be back: the legacy tables "
+        "stay; run `migrator retire` again"
+    )
 
 
 def _not_owner(names: list[str]) -> Problem:

@@ -65,6 +65,7 @@ _CLOCKS = (
     (re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\dZ"), "YYYY-MM-DD hh:mmZ"),
     (re.compile(r"\b20\d\d-\d\d-\d\d\b"), "YYYY-MM-DD"),
     (re.compile(r"(?<=→ )(YYYY-MM-DD hh:mm:ssZ|\d\d:\d\d:\d\dZ)"), "TIME"),
+    (re.compile(r"data ≤ .*? old +"), "data ≤ N s old  "),
     (re.compile(r"last counted .*? ago"), "last counted N min ago"),
     (re.compile(r"\b\d+ min( \d+ s)? ago\b"), "N min ago"),
     (re.compile(r"\b\d+(\.\d)? s ago\b"), "N s ago"),

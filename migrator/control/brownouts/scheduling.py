@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import case, insert, literal, update
 from sqlalchemy.dialects.postgresql import JSONB
 
-from migrator.control import evidence, flip, journal
+from migrator.control import clients, evidence, flip, journal
 from migrator.control.brownouts import asking, forecasting, teaching
 from migrator.control.brownouts.rows import AHEAD, STANDING, Row, read, window_json
 from migrator.control.brownouts.rows import refused as refused_by
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from datetime import datetime
 
+    from migrator.control.acknowledged import Acknowledged
     from migrator.control.brownouts.asking import Asked
     from migrator.control.deciding import Desk
-    from migrator.control.flip import Acknowledged
     from migrator.core.brownouts import Brownout
     from migrator.core.phases import Rollout
     from migrator.settings import Settings
@@ -75,18 +75,17 @@ class Decided:
     @property
     def exit_code(self) -> Exit:
         """NOT_ACKNOWLEDGED where a wait ended before the nodes did."""
-        waited = self.seen is None or self.seen.is_in_effect
+        waited = self.seen is None or self.seen.is_settled
         return Exit.DONE if waited else Exit.NOT_ACKNOWLEDGED
 
     def as_json(self) -> dict[str, Any]:
         """As the commands print it."""
-        state = None if self.seen is None else self.exit_code is Exit.DONE
         return {
             "command": self.command,
             "brownouts": [row.as_json(self.now) for row in self.rows],
             "phase": self.rollout.phase.value,
             "epoch": self.rollout.epoch,
-            "state": {None: None, True: "in_effect", False: "propagating"}[state],
+            "state": None if self.seen is None else self.seen.state,
             "in_effect_at": None if self.seen is None else self.seen.in_effect_at,
             "waiting_on": [node.id for node in self.seen.fleet.waiting] if self.seen else [],
             "dry_run": self.dry_run,
@@ -98,7 +97,8 @@ def plan(settings: Settings, asked: Asked, *, who: str, why: str | None) -> Plan
     """What `asked` comes to, with its forecast; reads only.
 
     Raises:
-        Stopped: GATE_FAILED, it may not be scheduled; IRREVERSIBLE; UNFIT; UNREACHABLE.
+        Stopped: GATE_FAILED, it may not be scheduled; IRREVERSIBLE; USAGE, it is for a client
+            that nobody saw; UNFIT; UNREACHABLE.
     """
     evidence.fit(settings)
     before, _ = flip.read(settings)
@@ -110,6 +110,8 @@ def plan(settings: Settings, asked: Asked, *, who: str, why: str | None) -> Plan
         asking.require(window, before, ahead, now, announced=end)
         counts = refused_by(desk.connection, desk.home, there) or {}
         lesson = teaching.lesson(desk.connection, desk.home, there, counts, now)
+    if asked.segment is not None and not asked.unseen:
+        clients.require_seen(settings, [asked.segment])
     forecast = forecasting.of(settings, before, window, lesson)
     row = Row(
         id=0,

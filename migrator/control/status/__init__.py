@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from migrator.control import counts, evidence, flip, gates, moving, presence, sunset
+from migrator.control import counts, evidence, flip, gates, moving, presence, rollout, sunset
 from migrator.control.brownouts.calibrating import calibrated
 from migrator.control.fleet import propagation_s
 from migrator.control.status import compared, flow, standing
@@ -49,6 +49,9 @@ _UNREAD = (
     "overrides",
     "soak",
 )
+
+
+_UNHEARD = "no node was ever heard, and only nodes see who comes with a JWT"
 
 
 def report(
@@ -177,6 +180,8 @@ def _nodes(found: Evidence, unknown: dict[str, str]) -> dict[str, Any]:
     fleet = found.fleet
     if fleet.expected is None:
         unknown["nodes.expected"] = "the settings do not say expected_nodes"
+    if fleet.heard_at is None:
+        unknown["nodes.heard_at"] = _UNHEARD
     return {
         "expected": fleet.expected,
         "live": len(fleet.live),
@@ -189,6 +194,7 @@ def _nodes(found: Evidence, unknown: dict[str, str]) -> dict[str, Any]:
             {"id": node.id, "epoch": node.epoch, "seen_at": node.seen_at} for node in fleet.waiting
         ],
         "propagation_s": propagation_s(fleet, found.moves[0] if found.moves else None),
+        "heard_at": fleet.heard_at,
         "as_of": found.now,
     }
 
@@ -251,12 +257,22 @@ def _override(one: Override) -> dict[str, Any]:
 def _if_cut_over(found: Evidence, unknown: dict[str, str]) -> dict[str, Any]:
     """The people a cutover of everybody would hit; `as_of` is when they were counted."""
     census, lesson = found.would_be_hit, found.brownouts.lesson
-    if census is None and not found.is_contracted:
-        unknown["if_cut_over.subjects"] = counts.UNCOUNTED
+    why = None if found.is_contracted else _uncounted(found, census)
+    if why is not None:
+        unknown["if_cut_over.subjects"] = why
         return calibrated({"subjects": None, "clients": [], "as_of": None}, lesson, unknown)
     as_of = found.now if census is None else census.as_of
     counted = {"subjects": 0, "clients": []} | hit(census) | {"as_of": as_of}
     return calibrated(counted, lesson, unknown)
+
+
+def _uncounted(found: Evidence, census: Census | None) -> str | None:
+    """Why nobody knows whom it would hit; None where somebody does."""
+    if census is None:
+        return counts.UNCOUNTED
+    # Nobody looked, so that nobody was found says nothing.
+    is_unseen = found.fleet.heard_at is None and found.watching_since is None
+    return _UNHEARD if is_unseen and not census.subjects else None
 
 
 def hit(census: Census | None) -> dict[str, Any]:
@@ -288,6 +304,7 @@ def _rollback(found: Evidence) -> dict[str, Any]:
     cost = None if to is None else 0
     return {
         "to": None if to is None else to.value,
+        "command": rollout.way_back(found.rollout),
         "cost_subjects": cost,
         "possible": to is not None,
         "why": why,

@@ -67,8 +67,15 @@ def _titled(rows: Iterable[tuple[str, str]]) -> Iterator[Row]:
 
 
 def _head(report: Report) -> str:
-    left = f"migrator status · {report['environment']} · {report['app']}"
-    return f"{left:<{WIDTH - 22}}{at(report['generated_at']):>21}"
+    nodes, now = report["nodes"], report["generated_at"]
+    fresh = ""
+    if nodes is not None:
+        heard = nodes["heard_at"]
+        fresh = " · no node heard" if heard is None else f" · data ≤ {span(now - heard)} old"
+    room = WIDTH - 22
+    named = f"migrator status · {report['environment']} · {report['app']}"
+    left = cut(named, room - len(fresh)) + fresh
+    return f"{left:<{room}}{at(now):>21}"
 
 
 def _phase(report: Report) -> Iterator[Row]:
@@ -96,6 +103,8 @@ def _phase(report: Report) -> Iterator[Row]:
         yield Row(Rank.PROBLEM, _row("", "", f"except {more} more   migrator status --json"))
     cost = f"instant, {counted(back['cost_subjects'], 'user')} affected"
     said = f" → {back['to']}: {cost}" if back["possible"] else f": none, {back['why']}"
+    if back["command"] not in {None, "migrator rollback"}:  # for a few, not for everybody
+        said = f" of the exceptions: {cost}   {back['command']}"
     yield Row(Rank.FACT, _row("", "", f"rollback{said}"))
 
 
@@ -147,9 +156,11 @@ def _drain(report: Report) -> Iterator[Row]:
         left = drain["horizon"] - now
         when = f"{span(left)} left" if left > timedelta() else "over"
         issued = drain["last_issued_at"]
-        last = "no JWT issuing was seen" if issued is None else f"last JWT issued {at(issued)}"
-        said = f"last possible use {at(drain['horizon'])}  {drain['bound']}  {when} · {last}"
-        yield Row(Rank.FACT, _row("DRAIN", "", said))
+        said = f"last possible use {at(drain['horizon'])}  {drain['bound']}  {when}"
+        unseen = " · no JWT issuing was seen" if issued is None else ""
+        yield Row(Rank.FACT, _row("DRAIN", "", said + unseen))
+        if issued is not None:
+            yield Row(Rank.FACT, _row("", "", f"last JWT issued {at(issued)}"))
         if drain["why"]:
             yield Row(Rank.DETAIL, _row("", "", drain["why"]))
     trend = drain["trend"]
