@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 import click
 
 from migrator.cli.parameters import length
-from migrator.control import rollout
+from migrator.control import clients, rollout
 from migrator.control.rollout import Segment
 from migrator.control.soaking import Asked
 
@@ -36,6 +36,9 @@ sunset_option = click.option(
     type=click.DateTime(["%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M%z"]),
     help="When the cutover is planned, with its offset: 2026-12-01T09:00+0000.",
 )
+unseen_option = click.option(
+    "--unseen", is_flag=True, help="A client=NAME that was never seen is no slip of the pen."
+)
 soak_option = click.option(
     "--soak",
     type=length,
@@ -47,6 +50,7 @@ soak_option = click.option(
 def whom_options(command: _Any) -> _Any:
     """`--all`, `--except` and `--segment`: whom a cutover is about."""
     for option in (
+        unseen_option,
         click.option(
             "--segment", "segments", multiple=True, metavar="SEGMENT", help="Only this one."
         ),
@@ -99,16 +103,35 @@ def swap_to(percent: int | None) -> Decide:
 
 
 def cutover_of(
-    context: Context, *, everybody: bool, excepted: tuple[str, ...], segments: tuple[str, ...]
+    context: Context,
+    *,
+    everybody: bool,
+    excepted: tuple[str, ...],
+    segments: tuple[str, ...],
+    unseen: bool,
 ) -> Decide:
-    """Cut over whom the options name."""
+    """Cut over whom the options name; a client that nobody ever saw is refused where it matters.
+
+    Said again, a move that was made is one that was made.
+    """
     if everybody == bool(segments):
         raise click.UsageError("say whom: --all, or --segment issuer=ID | client=NAME | cohort=N")
     if excepted and not everybody:
         raise click.UsageError("--except goes with --all")
+    named = _segments(context, excepted or segments)
+    decide: Decide = partial(rollout.cut_over_segments, segments=named)
     if everybody:
-        return partial(rollout.cut_over, leaving=_segments(context, excepted))
-    return partial(rollout.cut_over_segments, segments=_segments(context, segments))
+        decide = partial(rollout.cut_over, leaving=named)
+    if unseen:
+        return decide
+
+    def of_seen(stands: Rollout) -> Target | None:
+        target = decide(stands)
+        if target is not None:
+            clients.require_seen(context.settings, named)
+        return target
+
+    return of_seen
 
 
 def soak_of(context: Context, asked: timedelta | None) -> Asked | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from migrator.cli.asked import unseen_option
 from migrator.cli.context import Context, pass_context
 from migrator.cli.parameters import moment, one_end, term_options
 from migrator.control.brownouts import reporting, scheduling, words
@@ -52,6 +53,7 @@ def command() -> None:
 @click.option("--from", "start", required=True, metavar="TIME", help="A TIME, or `now`.")
 @term_options
 @click.option("--segment", metavar="SEGMENT", help="issuer=ID, client=NAME or cohort=N; else all.")
+@unseen_option
 @click.option(
     "--percent",
     type=click.IntRange(1, 100),
@@ -82,6 +84,7 @@ def schedule(
     until: datetime | None,
     lasting: timedelta | None,
     segment: str | None,
+    unseen: bool,
     percent: int,
     abort_sign_ins: float | None,
     abort_subjects: int | None,
@@ -98,6 +101,7 @@ def schedule(
         until=until,
         lasting=lasting,
         segment=None if segment is None else _segment(context, segment),
+        unseen=unseen,
         percent=percent,
         limits=Limits(sign_ins=factor, subjects=abort_subjects),
     )

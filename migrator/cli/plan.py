@@ -71,13 +71,17 @@ def cutover(
     everybody: bool,
     excepted: tuple[str, ...],
     segments: tuple[str, ...],
+    unseen: bool,
     **options: Any,
 ) -> None:
     """Plan to stop accepting legacy tokens."""
-    decide = asked.cutover_of(context, everybody=everybody, excepted=excepted, segments=segments)
+    decide = asked.cutover_of(
+        context, everybody=everybody, excepted=excepted, segments=segments, unseen=unseen
+    )
     typed = ["--all"] if everybody else []
     typed += [word for one in excepted for word in ("--except", one)]
     typed += [word for one in segments for word in ("--segment", one)]
+    typed += ["--unseen"] if unseen else []
     _plan(context, decide, "cutover", typed, soaks=True, **options)
 
 

@@ -114,8 +114,8 @@ def test_what_cannot_be_announced_is_refused_and_changes_nothing(
 
 def test_another_segment_may_be_browned_out_at_the_same_time(place: Deployment) -> None:
     schedule(place, *WINDOW)
-    schedule(place, *WINDOW, "--segment", "client=ios")
-    schedule(place, *WINDOW, "--segment", "client=ios", code=3)
+    schedule(place, *WINDOW, "--segment", "client=ios", "--unseen")
+    schedule(place, *WINDOW, "--segment", "client=ios", "--unseen", code=3)
     assert windows(place) == [1, 2]
 
 

@@ -77,8 +77,8 @@ CASES: dict[str, tuple[Case, ...]] = {
     "advance drain": (_of(at="swap100"), _of("--soak", "10m", at="swap100")),
     "cutover": (
         _of("--all", code=3),
-        _of("--segment", "client=bot", code=3),
-        _of("--all", "--except", "client=bot", code=3),
+        _of("--segment", "client=bot", "--unseen", code=3),
+        _of("--all", "--except", "client=bot", "--unseen", code=3),
         _of("--plan", "{plan}", code=3),
         _of("--all", at="quiet"),
     ),

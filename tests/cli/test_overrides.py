@@ -96,7 +96,43 @@ def test_an_override_needs_a_known_gate_a_reason_an_end_and_a_confirmation(
     assert "drain-horizon" in unknown["error"]["why"]
     place.run("override", "add", "drain-horizon", "--for", "24h", code=2)
     place.run("override", "add", "drain-horizon", "--reason", "x", code=2)
+    place.run("override", "add", "drain-horizon", "--reason", " ", "--for", "24h", code=2)
+    long = place.move("override", "add", "drain-horizon", "--reason", "x", "--for", "91d", code=2)
+    assert long["error"]["id"] == "term.too_long"
     place.run("override", "add", "drain-horizon", *TERM, code=9)
     place.run("override", "add", "drain-horizon", *TERM, "--confirm", "prod", code=9)
     assert place.json("override", "revoke", "7", code=2)["error"]["id"] == "override.unknown"
     assert place.value("SELECT count(*) FROM migrator.overrides") == 0
+
+
+def test_a_gate_has_one_override_at_a_time_so_that_revoking_it_closes_the_gate(
+    place: Deployment,
+) -> None:
+    with place.nodes(*NODES):
+        given = override(place, "drain-horizon")
+        for rehearsed in ((), ("--dry-run",)):
+            again = place.move("override", "add", "drain-horizon", *TERM, *rehearsed, code=3)
+            assert again["error"]["id"] == "override.in_force"
+            assert f"override revoke {given}" in again["error"]["do"]
+        place.run("override", "revoke", str(given))
+        place.move("cutover", "--all", code=3)
+        assert override(place, "drain-horizon") == given + 1
+
+
+@pytest.mark.parametrize("command", [("rollback",), ("rollback", "--to", "drain")])
+def test_a_way_back_takes_the_overrides_with_it_and_a_drill_does_not(
+    place: Deployment, command: tuple[str, ...]
+) -> None:
+    with place.nodes(*NODES):
+        given = [override(place, gate) for gate in ("legacy-seen", "drain-horizon")]
+        assert place.move("cutover", "--all")["overrides_revoked"] == []
+        place.run("rollback", "--drill")
+        assert len(place.json("override", "list")["overrides"]) == 2
+        back = place.run(*command, "--reason", "sign-ins doubled")
+        assert "(drain-horizon, by dana)" in " ".join(back.stderr.split())
+        ended = place.json("override", "list", "--ended")["overrides"]
+        assert {one["id"] for one in ended} == {*given}
+        assert {one["revoked_by"] for one in ended} == {"rollback"}
+        moved = next(row for row in place.json("log")["rows"] if row["command"] == "rollback")
+        assert [one["id"] for one in moved["detail"]["revoked"]] == given
+        place.move("cutover", "--all", code=3)

@@ -118,7 +118,7 @@ def test_a_plan_that_was_made_while_its_gates_held_it_up_is_made_when_they_pass(
 
 def test_a_plan_is_for_one_command_alone(place: Deployment) -> None:
     with place.nodes(*NODES):
-        made = plan(place, "cutover", "--all", "--except", "client=bot")
+        made = plan(place, "cutover", "--all", "--except", "client=bot", "--unseen")
         assert place.move("retire", "--plan", made, code=2)["error"]["id"] == "plan.other_command"
         assert place.move("cutover", "--plan", "ffff", code=2)["error"]["id"] == "plan.unknown"
         place.run("cutover", "--plan", made, "--all", "--confirm", "staging", code=2)

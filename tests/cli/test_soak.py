@@ -100,7 +100,9 @@ def test_the_settings_may_ask_for_a_soak_and_a_move_for_none(place: Deployment) 
 
 def test_a_segment_that_soaks_leads_back_to_before_it_and_no_further(place: Deployment) -> None:
     with place.nodes(*NODES):
-        place.move("cutover", "--segment", "client=ios", "--wait-gates", "10", "--soak", "15m")
+        place.move(
+            "cutover", "--segment", "client=ios", "--unseen", "--wait-gates", "10", "--soak", "15m"
+        )
     kept = column(place)
     assert kept is not None
     assert (kept["back"]["phase"], kept["back"]["exceptions"]) == ("drain", [])
@@ -109,7 +111,9 @@ def test_a_segment_that_soaks_leads_back_to_before_it_and_no_further(place: Depl
 def test_letting_somebody_in_again_does_not_soak(place: Deployment) -> None:
     with place.nodes(*NODES):
         place.move(*CUTOVER)
-        found = place.move("cutover", "--all", "--except", "client=bot", "--soak", "15m")
+        found = place.move(
+            "cutover", "--all", "--except", "client=bot", "--unseen", "--soak", "15m"
+        )
     assert (found["changed"], found["soak"]) == (True, None)
 
 
@@ -144,6 +148,8 @@ def test_a_real_node_takes_a_move_back_when_sign_ins_rise_and_who_looks_on_is_to
             " FOR EACH ROW EXECUTE FUNCTION migrator.later()"
         )
         until(lambda: place.value("SELECT count(*) FROM migrator.nodes") == 1)
+        given = ("--reason", "CHG-7", "--for", "24h")
+        override = place.move("override", "add", "legacy-seen", *given)["override"]["id"]
         found = place.move(*CUTOVER, "--soak", "15m", "--follow", code=13)
         assert "by soak" in found["taken_back"]
         assert place.phase()[0] == "drain"
@@ -151,5 +157,9 @@ def test_a_real_node_takes_a_move_back_when_sign_ins_rise_and_who_looks_on_is_to
         assert (last["who"], last["from"], last["to"]) == ("soak", "cutover", "drain")
         assert "sign-ins a minute" in last["why"]
         assert column(place) is None
+        [ended] = place.json("override", "list", "--ended")["overrides"]
+        assert (ended["id"], ended["revoked_by"]) == (override, "rollback")
+        moved = next(row for row in place.json("log")["rows"] if row["command"] == "rollback")
+        assert moved["detail"]["revoked"] == [{"id": override, "gate": "legacy-seen"}]
     finally:
         wiring.stop()

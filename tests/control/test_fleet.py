@@ -205,7 +205,7 @@ def whole_rollout(stage: Stage, *, requests: int) -> None:
     for gate in ("drain-horizon", "legacy-seen"):
         decided = ("--reason", "stragglers", "--for", "1h", "--confirm", "staging")
         place.json("override", "add", gate, *decided)
-    assert stage.move("cutover", "--segment", "client=bot")["state"] == "in_effect"
+    assert stage.move("cutover", "--segment", "client=bot", "--unseen")["state"] == "in_effect"
     stage.for_a_while(requests)
 
     slow = nodes[9]

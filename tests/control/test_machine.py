@@ -445,11 +445,11 @@ def _typed() -> dict[str, Typed]:
     }
     for segment in (Segment(by="client", value="ios"), Segment(by="cohort", value="30")):
         found[f"only {segment}"] = Typed(
-            ("cutover", "--segment", str(segment)),
+            ("cutover", "--segment", str(segment), "--unseen"),
             partial(rollout.cut_over_segments, segments=[segment]),
         )
         found[f"all but {segment}"] = Typed(
-            ("cutover", "--all", "--except", str(segment)),
+            ("cutover", "--all", "--except", str(segment), "--unseen"),
             partial(rollout.cut_over, leaving=[segment]),
         )
     return found

@@ -36,11 +36,11 @@ FROM: dict[tuple[str, int], tuple[Args, ...]] = {
     ("swap", 100): (("advance", "drain", *CONFIRM), BACK),
     ("drain", 100): (
         ("cutover", "--all", *CONFIRM),
-        ("cutover", "--segment", "client=ios", *CONFIRM),
+        ("cutover", "--segment", "client=ios", "--unseen", *CONFIRM),
         BACK,
     ),
     ("cutover", 100): (
-        ("cutover", "--all", "--except", "client=bot", *CONFIRM),
+        ("cutover", "--all", "--except", "client=bot", "--unseen", *CONFIRM),
         ("retire", *CONFIRM),
         BACK,
     ),

@@ -33,12 +33,14 @@ class Asked:
         start: None: now.
         until, lasting: its end, or its length.
         segment: None: everybody who still presents legacy tokens.
+        unseen: its client may be one that nobody saw.
     """
 
     start: datetime | None
     until: datetime | None = None
     lasting: timedelta | None = None
     segment: Segment | None = None
+    unseen: bool = False
     percent: int = 100
     limits: Limits
 
