@@ -123,6 +123,13 @@ def propagated(
     return took
 
 
+def is_in_effect(connection: Connection, tables: MetaData, schema: str, epoch: int) -> bool:
+    """Whether it is on record that every living node acted under `epoch`."""
+    table = tables.tables[f"{schema}.rollout_log"]
+    there = select(table.c.id).where(table.c.command == IN_EFFECT, table.c.epoch == epoch)
+    return connection.scalar(there) is not None
+
+
 def began(connection: Connection, tables: MetaData, schema: str, epoch: int) -> datetime | None:
     """When `epoch` was committed, by a move or by a decision that nodes have to know of."""
     table = tables.tables[f"{schema}.rollout_log"]
@@ -195,8 +202,7 @@ def note_in_effect(
     rollout = tables.tables[f"{schema}.rollout"]
     connection.execute(text("SET LOCAL lock_timeout = '2s'"))
     connection.execute(select(rollout.c.id).with_for_update())
-    there = select(table.c.id).where(table.c.command == IN_EFFECT, table.c.epoch == epoch)
-    if connection.scalar(there) is not None:
+    if is_in_effect(connection, tables, schema, epoch):
         return
     connection.execute(
         insert(table).values(

@@ -243,7 +243,9 @@ def _back(report: Live) -> str:
     drilled = back["drilled_at"]
     ago = "never drilled" if drilled is None else f"drilled {age(drilled, report['generated_at'])}"
     lost = f"{back['cost_subjects']} users logged out"
-    return f"`migrator rollback` → {back['to']}: instant, {lost}; {ago}"
+    command = back["command"] or "migrator rollback"
+    to = report["phase"]["name"] if "--to" in command else back["to"]
+    return f"`{command}` → {to}: instant, {lost}; {ago}"
 
 
 def _gates(asked: Mapping[str, Any]) -> Iterator[str]:

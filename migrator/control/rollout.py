@@ -168,6 +168,49 @@ def back_to(rollout: Rollout, phase: Phase) -> Target | None:
     return Target(phase=phase, percent=rollout.percent, exceptions=kept, gated=False)
 
 
+def way_back(rollout: Rollout) -> str | None:
+    """The command that leads back from here; None: nothing does.
+
+    With segments ahead of the phase it is the one that takes these back: a whole phase back would
+    move everybody, for the sake of a few.
+    """
+    here = ORDER.index(rollout.phase)
+    if any(ORDER.index(one.phase) > here for one in rollout.exceptions):
+        return f"migrator rollback --to {rollout.phase}"
+    return None if back_of(rollout.phase) is None else "migrator rollback"
+
+
+def ends_drain(before: Rollout, after: Rollout) -> bool:
+    """Whether a move back leaves `drain`: what was counted from its beginning begins anew."""
+    drain = ORDER.index(Phase.DRAIN)
+    return ORDER.index(before.phase) >= drain > ORDER.index(after.phase)
+
+
+def titled(before: Rollout, after: Rollout) -> str | None:
+    """What a move within a phase does, in words; None: it enters a phase, or grows a cohort."""
+    if before.phase is not after.phase or before.exceptions == after.exceptions:
+        return None
+    here = ORDER.index(after.phase)
+    added = [one for one in after.exceptions if one not in before.exceptions]
+    grown = {one.by for one in added if one.by == "cohort"}
+    gone = [
+        one for one in before.exceptions if one not in after.exceptions and one.by not in grown
+    ]
+    said = [
+        f"{one.phase} of {one.by}={one.value}"
+        if ORDER.index(one.phase) > here
+        else f"{one.by}={one.value} back to {one.phase}"
+        for one in added
+    ]
+    said += [
+        f"{after.phase} of {one.by}={one.value}"
+        if ORDER.index(one.phase) < here
+        else f"{one.by}={one.value} back to {after.phase}"
+        for one in gone
+    ]
+    return f"{after.phase}, {', '.join(said)}"
+
+
 def retire(rollout: Rollout) -> Target | None:
     """Refuse legacy tokens unread, for ever."""
     if rollout.phase is Phase.RETIRED:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from migrator.control import soaking
-from migrator.control.outcome import forecast, forecast_words, held_up_by
+from migrator.control import rollout, soaking
+from migrator.control.outcome import ENDS_DRAIN, forecast, forecast_words, held_up_by, title
 from migrator.control.status import gate_json, place
 from migrator.control.words import WIDTH, at, counted, folded
 from migrator.core.phases import Phase, back_of
@@ -28,15 +28,18 @@ def told(
 ) -> dict[str, Any]:
     """What a plan keeps for people: where from, where to, gates, forecast, the way back."""
     before, target = planned.before, planned.target
+    after = target.of(before)
     facts, fleet = planned.facts, planned.fleet
     entering = Phase.CUTOVER if target.exceptions else target.phase
-    to = back_of(target.phase) if target.gated else None
+    way_back = rollout.way_back(after) if target.gated else None
+    to = target.phase if way_back and "--to" in way_back else back_of(target.phase)
     usual = None if wanted.soak is None else soaking.usual(settings)
     return {
         "environment": settings.environment,
         "app": settings.app,
         "from": place(before.phase.value, before.percent),
         "to": place(target.phase.value, target.percent),
+        "title": title(before, after),
         "exceptions": [
             {"by": one.by, "value": one.value, "phase": one.phase.value}
             for one in target.exceptions
@@ -50,8 +53,10 @@ def told(
             "live": [] if fleet is None else sorted(node.id for node in fleet.live),
         },
         "rollback": {
-            "to": None if to is None else to.value,
-            "cost_subjects": None if to is None else 0,
+            "to": None if to is None or way_back is None else to.value,
+            "cost_subjects": None if way_back is None else 0,
+            "command": way_back,
+            "ends_drain": rollout.ends_drain(before, after),
             "took_s": _seconds(None if facts is None else facts.propagated),
         },
         "soak": None
@@ -144,7 +149,7 @@ def _timeline(plan: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     if plan["soak"] is not None:
         yield f"T + {plan['soak']['seconds']:g} s", "soak over", yes
     if plan["rollback"]["to"] is not None:
-        yield "whenever", "`migrator rollback`", "yes, until `migrator retire`"
+        yield "whenever", f"`{_back(plan)}`", "yes, until `migrator retire`"
 
 
 def _way_back(plan: Mapping[str, Any]) -> str:
@@ -155,9 +160,14 @@ def _way_back(plan: Mapping[str, Any]) -> str:
         return f"none: this destroys {rows}"
     back, took = plan["rollback"], plan["rollback"]["took_s"]
     if back["to"] is None:
-        return "this is a move back; whatever it leads to can be entered again through its gates"
+        end = f". It {ENDS_DRAIN}" if back.get("ends_drain") else ""
+        return f"this is a move back; forward again goes through the gates{end}"
     est = "not measured yet" if took is None else f"est. {took:.1f} s, as the last move took"
-    return f"`migrator rollback` → {back['to']}: 0 users affected, {est}"
+    return f"`{_back(plan)}` → {back['to']}: 0 users affected, {est}"
+
+
+def _back(plan: Mapping[str, Any]) -> str:
+    return plan["rollback"].get("command") or "migrator rollback"
 
 
 def _forecast(plan: Mapping[str, Any]) -> str:
@@ -195,4 +205,4 @@ def _name(plan: Mapping[str, Any]) -> str:
 
 
 def _path(plan: Mapping[str, Any]) -> str:
-    return f"{plan['from']} → {plan['to']}"
+    return plan.get("title") or f"{plan['from']} → {plan['to']}"
