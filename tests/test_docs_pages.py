@@ -80,7 +80,7 @@ def test_the_phase_picture_of_the_readme_is_the_phase_table() -> None:
 
 def gate_id(judge: Judge) -> str:
     """A gate is called as the function that judges it, within its file's subject."""
-    name = judge.__name__.replace("_", "-")
+    name = judge.__name__.removesuffix("_for_all").replace("_", "-")
     return f"verdict-{name}" if judge.__module__ == comparing.__name__ else name
 
 
