@@ -110,7 +110,7 @@ def cutover_of(
     segments: tuple[str, ...],
     unseen: bool,
 ) -> Decide:
-    """Cut over whom the options name; a client that nobody ever saw is refused where it matters.
+    """Cut over whom the options name; a name nearly that of a client is refused where it matters.
 
     Said again, a move that was made is one that was made.
     """
@@ -128,7 +128,8 @@ def cutover_of(
     def of_seen(stands: Rollout) -> Target | None:
         target = decide(stands)
         if target is not None:
-            clients.require_seen(context.settings, named)
+            for one in clients.require_seen(context.settings, named):
+                context.talk(f"! {one}")
         return target
 
     return of_seen

@@ -1,6 +1,7 @@
-"""Which clients were ever seen: a segment that names none of them is a slip of the pen.
+"""Which clients were ever seen: a segment that names nearly one of them is a slip of the pen.
 
-Such a segment would cut over, spare or brown out nobody, and every gate would pass it.
+Such a segment would cut over, spare or brown out nobody, and every gate would pass it. A name
+unlike any is told, and taken: its client may be still to come.
 """
 
 from __future__ import annotations
@@ -32,26 +33,29 @@ UNION SELECT client FROM {s}.legacy_tokens WHERE client <> ''"""
 _NAMED = 8
 
 
-def require_seen(settings: Settings, segments: Iterable[Segment]) -> None:
-    """Refuse a segment of a client that no legacy token was ever counted for.
+def require_seen(settings: Settings, segments: Iterable[Segment]) -> tuple[str, ...]:
+    """What to tell of clients that no legacy token was ever counted for.
 
     Raises:
-        Stopped: USAGE, naming those that are near, or some that there are; UNFIT; UNREACHABLE.
+        Stopped: USAGE, such a name is near to one that was seen; UNFIT; UNREACHABLE.
     """
     names = [one.value for one in segments if one.by == "client"]
     if not names:
-        return
+        return ()
     home = settings.database.schema
     with reach.reached(settings.database.url.get_secret_value(), home) as connection:
         if not roster.has_legacy(connection, home):
-            return
+            return ()
         seen: Collection[str] = ()
         for statement in (_FEW, _ALL):
             seen = _read(connection, statement, home)
             unseen = [name for name in names if not any(_covers(name, one) for one in seen)]
             if not unseen:
-                return
-    raise Stopped(_unseen(unseen[0], seen), Exit.USAGE)
+                return ()
+    for name in unseen:
+        if meant := near(name, seen):
+            raise Stopped(_slip(name, meant, seen), Exit.USAGE)
+    return tuple(f"{_unknown(name)}: the segment is of nobody; {_there(seen)}" for name in unseen)
 
 
 def _read(connection: Connection, statement: str, home: str) -> list[str]:
@@ -71,15 +75,20 @@ def near(name: str, seen: Iterable[str]) -> list[str]:
     return list(dict.fromkeys([*(lower[one] for one in close), *within]))[:_NAMED]
 
 
-def _unseen(name: str, seen: Collection[str]) -> Problem:
-    meant = near(name, seen)
+def _unknown(name: str) -> str:
+    return f"no client called {name!r} was ever seen"
+
+
+def _there(seen: Collection[str]) -> str:
     products = sorted({one.partition("/")[0] for one in seen})
     more = ", …" if len(products) > _NAMED else ""
-    there = f"seen: {', '.join(products[:_NAMED]) or 'none'}{more}"
+    return f"seen: {', '.join(products[:_NAMED]) or 'none'}{more}"
+
+
+def _slip(name: str, meant: Iterable[str], seen: Collection[str]) -> Problem:
     return Problem(
         id="segment.unseen_client",
-        what=f"no client called {name!r} was ever seen"
-        + (f"; did you mean {', '.join(meant)}?" if meant else ""),
-        why=f"such a segment is of nobody; {there}",
+        what=f"{_unknown(name)}; did you mean {', '.join(meant)}?",
+        why=f"such a segment is of nobody; {_there(seen)}",
         do="name one of these, or add --unseen if it is still to come",
     )

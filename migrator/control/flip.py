@@ -52,6 +52,7 @@ class Order:
         plan: the saved plan that it executes; used up in the same transaction.
         overrides: whose name stands for gates that did not pass.
         drill: what a drill keeps of itself.
+        is_awaited: whether somebody waits to be told that it is in effect.
     """
 
     who: str
@@ -62,6 +63,7 @@ class Order:
     plan: str | None = None
     overrides: tuple[Override, ...] = ()
     drill: Mapping[str, Any] | None = None
+    is_awaited: bool = True
 
 
 def read(settings: Settings) -> tuple[Rollout, datetime | None]:
@@ -195,6 +197,7 @@ def _detail(
         or None,
         "soak": None if soak is None else soak.as_json(),
         "drill": None if order.drill is None else dict(order.drill),
+        "awaited": None if order.is_awaited else False,
     }
     return {name: value for name, value in kept.items() if value is not None}
 

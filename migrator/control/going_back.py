@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from migrator.settings import Settings
 
 COMMAND = "rollback"
-# Acknowledged it may be, and nobody told yet: who was interrupted types again within this.
+# Acknowledged it may be, and nobody told yet: who was interrupted types again within this. Who
+# said `--wait 0` did not want to be told.
 _AGAIN_WITHIN = timedelta(minutes=1)
 
 
@@ -53,7 +54,8 @@ def on_its_way(settings: Settings, stands: Rollout) -> Row | None:
         if journal.is_in_effect(desk.connection, tables, desk.home, stands.epoch):
             return None
     fleet = nodes.Fleet(nodes=known, epoch=stands.epoch, now=desk.now)
-    lately = desk.now - rows[0].at < max(_AGAIN_WITHIN, settings.gates.ack_timeout)
+    awaited = rows[0].detail.get("awaited", True)
+    lately = awaited and desk.now - rows[0].at < max(_AGAIN_WITHIN, settings.gates.ack_timeout)
     open_ = bool(fleet.waiting or fleet.rogue) or (bool(fleet.live) and lately)
     return rows[0] if open_ else None
 

@@ -204,6 +204,7 @@ def make(
     Raises:
         Stopped: CONFLICT; UNREACHABLE before the commit.
     """
+    order = replace(order, is_awaited=bool(wait) or planned.target.phase is Phase.RETIRED)
     after = flip.commit(settings, planned.before, planned.target, order, revoked=revoked)
     committed(after)
     seen = settle(settings, after, wait=wait, who=order.who, tell=tell)

@@ -216,6 +216,17 @@ def test_a_rollback_that_nobody_saw_in_effect_is_waited_for_and_not_made_twice(
         assert place.json("rollback")["to"] == "swap 100 %", "it was told: this is one phase more"
 
 
+def test_a_rollback_that_was_not_to_be_waited_for_is_over_once_every_node_knows(
+    place: Deployment,
+) -> None:
+    place.put("cutover")
+    with place.nodes(*NODES):
+        for phase in ("drain", "swap", "observe"):
+            assert place.json("rollback", "--wait", "0")["changed"] is True
+            assert place.phase()[0] == phase
+            place.beat(*NODES)
+
+
 def test_a_way_back_that_is_on_its_way_does_not_hold_up_one_that_says_where_to(
     place: Deployment,
 ) -> None:

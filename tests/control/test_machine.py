@@ -520,7 +520,8 @@ class Typist:
         except Stopped as stopped:
             return None, int(stopped.exit_code)
         incomplete = target is not None and target.phase is Phase.DRAIN and before.percent < 100
-        if target is not None and target.gated and incomplete:
+        spared = target is not None and target.phase is Phase.RETIRED and before.exceptions
+        if target is not None and target.gated and (incomplete or spared):
             return None, int(Exit.GATE_FAILED)
         return target, 0
 

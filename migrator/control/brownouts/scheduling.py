@@ -97,8 +97,8 @@ def plan(settings: Settings, asked: Asked, *, who: str, why: str | None) -> Plan
     """What `asked` comes to, with its forecast; reads only.
 
     Raises:
-        Stopped: GATE_FAILED, it may not be scheduled; IRREVERSIBLE; USAGE, it is for a client
-            that nobody saw; UNFIT; UNREACHABLE.
+        Stopped: GATE_FAILED, it may not be scheduled; IRREVERSIBLE; USAGE, its client's
+            name is a slip; UNFIT; UNREACHABLE.
     """
     evidence.fit(settings)
     before, _ = flip.read(settings)
@@ -110,8 +110,9 @@ def plan(settings: Settings, asked: Asked, *, who: str, why: str | None) -> Plan
         asking.require(window, before, ahead, now, announced=end)
         counts = refused_by(desk.connection, desk.home, there) or {}
         lesson = teaching.lesson(desk.connection, desk.home, there, counts, now)
+    unseen: tuple[str, ...] = ()
     if asked.segment is not None and not asked.unseen:
-        clients.require_seen(settings, [asked.segment])
+        unseen = clients.require_seen(settings, [asked.segment])
     forecast = forecasting.of(settings, before, window, lesson)
     row = Row(
         id=0,
@@ -126,7 +127,7 @@ def plan(settings: Settings, asked: Asked, *, who: str, why: str | None) -> Plan
         limits=asked.limits.as_json(),
         forecast=forecast,
     )
-    warned = tuple(asking.warnings(before, window))
+    warned = (*asking.warnings(before, window), *unseen)
     return Planned(row=row, before=before, now=now, warnings=warned)
 
 
