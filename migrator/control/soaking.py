@@ -14,8 +14,8 @@ from sqlalchemy import func, select
 from migrator.control import rollout as moves
 from migrator.control.deciding import at_desk
 from migrator.control.words import span
-from migrator.core.brownouts import LEAST_BASELINE_MINUTES
 from migrator.core.phases import ORDER, Phase
+from migrator.core.sign_ins import usual as sign_ins_a_minute
 from migrator.core.soaks import Back, Soak
 from migrator.stores import tables as page
 
@@ -96,10 +96,11 @@ def baseline(connection: Connection, home: str, now: datetime) -> Baseline:
     query = select(func.min(table.c.minute), func.coalesce(signed_in, 0)).where(within)
     first, sign_ins = connection.execute(query).one()
     watched = timedelta() if first is None else now - first
-    if watched < LEAST_BASELINE_MINUTES * _MINUTE:
+    per_min = sign_ins_a_minute(float(sign_ins), watched / _MINUTE)
+    if per_min is None:
         why = f"sign-ins were counted for {span(watched)} only: nothing to compare with"
         return Baseline(per_min=None, why=why)
-    return Baseline(per_min=round(float(sign_ins) / (watched / _MINUTE), 3))
+    return Baseline(per_min=round(per_min, 3))
 
 
 def way_back(before: Rollout, after: Rollout) -> Back:

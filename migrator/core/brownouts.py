@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from migrator.core.sign_ins import too_many
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime, timedelta
@@ -19,11 +21,6 @@ By: TypeAlias = Literal["issuer", "client", "cohort"]
 _HUNDRED = 100
 # Prime to 100, so that successive brownouts meet different people first.
 _STRIDE = 37
-# Below these a rate is noise: one family coming home looks like a wave of logins.
-LEAST_MINUTES = 1.0
-LEAST_SIGN_INS = 5
-# What a baseline is worth nothing below.
-LEAST_BASELINE_MINUTES = 10.0
 
 
 def covers(by: By, value: str, *, issuer: str | None, client: str | None, bucket: int) -> bool:
@@ -117,12 +114,12 @@ def breach(limits: Limits, measure: Measure) -> str | None:
     """Why a brownout has to end now, for the journal; None while it may go on."""
     if limits.subjects is not None and measure.subjects > limits.subjects:
         return f"it refused {measure.subjects} subjects, and {limits.subjects} was the limit"
-    if limits.sign_ins is None or measure.baseline is None:
+    if limits.sign_ins is None:
         return None
-    if measure.minutes < LEAST_MINUTES or measure.sign_ins < LEAST_SIGN_INS:
-        return None
-    rate = measure.sign_ins / measure.minutes
-    if rate <= limits.sign_ins * measure.baseline:
+    rate = too_many(
+        measure.sign_ins, measure.minutes, factor=limits.sign_ins, baseline=measure.baseline
+    )
+    if rate is None:
         return None
     return (
         f"{rate:.1f} sign-ins a minute, over {limits.sign_ins:g} times the "

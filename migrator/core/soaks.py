@@ -12,15 +12,14 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from migrator.core.phases import Exemption, Phase
+from migrator.core.sign_ins import too_many
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from migrator.core.phases import Rollout
 
-# Below these a rate is noise: one person who logs in three times in the first seconds.
-SETTLED = timedelta(minutes=1)
-FEWEST_SIGN_INS = 5
+_MINUTE = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,13 +110,11 @@ class Soak:
 
     def breach(self, measure: Measure) -> str | None:
         """Why the move has to be taken back, None while it need not."""
-        elapsed = measure.at - self.since
-        if self.baseline_per_min is None or measure.at >= self.until or elapsed < SETTLED:
+        if measure.at >= self.until:
             return None
-        if measure.sign_ins < FEWEST_SIGN_INS:
-            return None
-        rate = measure.sign_ins / (elapsed / timedelta(minutes=1))
-        if rate <= self.sign_ins * self.baseline_per_min:
+        minutes, usual = (measure.at - self.since) / _MINUTE, self.baseline_per_min
+        rate = too_many(measure.sign_ins, minutes, factor=self.sign_ins, baseline=usual)
+        if rate is None:
             return None
         return (
             f"{rate:.1f} sign-ins a minute, {self.baseline_per_min:.1f} before: "

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Protocol
 from psycopg.types.json import Jsonb
 
 from migrator.core import brownouts
-from migrator.core.brownouts import LEAST_BASELINE_MINUTES, Limits
+from migrator.core.brownouts import Limits
+from migrator.core.sign_ins import usual
 from migrator.core.soaks import Measure, Soak
 from migrator.stores.queries import in_schema
 
@@ -154,13 +155,12 @@ def _watch_brownouts(run: Run, schema: str, rollout: Rollout) -> list[Ended]:
     ids = [one.id for one in rollout.open]
     for row in run((in_schema(_MEASURE, schema), {"ids": ids}))[0]:
         number, limits, minutes, sign_ins, day_minutes, day_sign_ins, subjects = row
-        known = day_minutes is not None and day_minutes >= LEAST_BASELINE_MINUTES
         why = brownouts.breach(
             Limits.of(limits),
             brownouts.Measure(
                 minutes=float(minutes),
                 sign_ins=sign_ins,
-                baseline=day_sign_ins / float(day_minutes) if known else None,
+                baseline=usual(day_sign_ins, None if day_minutes is None else float(day_minutes)),
                 subjects=subjects,
             ),
         )

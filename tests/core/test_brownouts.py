@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from migrator.core.brownouts import (
-    LEAST_SIGN_INS,
     Brownout,
     Limits,
     Measure,
@@ -19,6 +18,7 @@ from migrator.core.brownouts import (
     overlap,
 )
 from migrator.core.phases import Exemption, Phase, Rollout
+from migrator.core.sign_ins import LEAST_SIGN_INS
 
 AT = datetime(2026, 11, 23, 9, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
