@@ -25,6 +25,7 @@ from migrator.control import (
     soaking,
     undoing,
 )
+from migrator.control.acknowledged import exit_of
 from migrator.control.flip import Order
 from migrator.control.moving import Plan
 from migrator.control.outcome import SCHEMA
@@ -171,9 +172,10 @@ def _move(
     if not isinstance(planned, Plan):
         seen = None if context.dry_run else _looked(context, planned, command, wait)
         found = say(planned, planned, seen=seen)
-        _emit(context, found, changed=False, exit_code=_code(seen))
+        _emit(context, found, changed=False, exit_code=exit_of(seen))
         return
     order = _order(context, command, planned, saved, reason=reason, sunset_at=sunset_at)
+    order = replace(order, is_awaited=bool(_wait(context, wait)))
     if soaks and planned.target.gated:  # what lets more in is not taken back into letting in less
         kept = saved.wanted.soak if saved and soak is None else asked.soak_of(context, soak)
         order = replace(order, soak=kept)
@@ -222,10 +224,6 @@ def _looked(
     context.talk(folded(going_back.said(row, stands), below=2))
     tell = progress.Waiting(context)
     return moving.settle(settings, stands, wait=_wait(context, wait), who=who, tell=tell)
-
-
-def _code(seen: Acknowledged | None) -> Exit:
-    return Exit.DONE if seen is None or seen.is_settled else Exit.NOT_ACKNOWLEDGED
 
 
 def _retire(
@@ -306,9 +304,7 @@ def _drill(context: Context, *, reason: str | None, wait: float | None) -> None:
         committed=partial(progress.committed, context),
         tell=progress.Waiting(context),
     )
-    code = Exit.DONE if done.is_finished or drill.is_half else Exit.NOT_ACKNOWLEDGED
-    if done.seen is not None and not done.seen.is_settled:
-        code = Exit.NOT_ACKNOWLEDGED
+    code = exit_of(done.seen) if done.is_finished or drill.is_half else Exit.NOT_ACKNOWLEDGED
     found = say(done.after, seen=done.seen, drilled=done)
     _emit(context, found, changed=True, exit_code=code)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from migrator.core.errors import Exit
+
 if TYPE_CHECKING:
     from datetime import datetime
 
@@ -34,3 +36,8 @@ class Acknowledged:
         if self.is_in_effect:
             return "in_effect"
         return "committed" if self.is_settled else "propagating"
+
+
+def exit_of(seen: Acknowledged | None) -> Exit:
+    """How a command ends that waited, or did not: NOT_ACKNOWLEDGED where somebody is missing."""
+    return Exit.DONE if seen is None or seen.is_settled else Exit.NOT_ACKNOWLEDGED

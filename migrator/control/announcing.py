@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import case, insert, literal, update
 from sqlalchemy.dialects.postgresql import JSONB
 
-from migrator.control import evidence, flip, journal
+from migrator.control import evidence, flip
 from migrator.control.brownouts.rows import AHEAD
 from migrator.control.brownouts.rows import read as brownouts_of
 from migrator.control.deciding import at_desk
@@ -21,7 +21,6 @@ from migrator.control.notices import SCHEDULED
 from migrator.control.words import at
 from migrator.core.errors import Exit, Problem, Stopped
 from migrator.core.phases import Phase
-from migrator.stores import tables as page
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -78,7 +77,7 @@ def announce(
             .values(sunset_at=end, epoch=epoch, soak=kept)
         )
         if moved.rowcount != 1:
-            raise Stopped(_overtaken(desk, before), Exit.CONFLICT)
+            raise Stopped(desk.overtaken(before, "sunset.overtaken"), Exit.CONFLICT)
         desk.connection.execute(insert(feed).values(kind="legacy", key=f"epoch:{epoch}"))
         detail = {SCHEDULED: end.isoformat()}
         desk.record(who=who, why=why, command="advance drain --sunset", detail=detail)
@@ -121,15 +120,4 @@ def _before_brownout(end: datetime, last: Row) -> Problem:
         what=f"Sunset would say {at(end)}, and brownout {last.id} ends at {at(last.ends_at)}",
         why="what is tried out comes before the end that it prepares",
         do=f"migrator brownout cancel {last.id}, or a later TIME",
-    )
-
-
-def _overtaken(desk: Desk, before: Rollout) -> Problem:
-    other = journal.overtook(desk.connection, page.in_schema(desk.home), desk.home, before.epoch)
-    named = "somebody" if other is None else f"{other.who} ran `{other.command}`"
-    return Problem(
-        id="sunset.overtaken",
-        what=f"the rollout moved while this was decided: {named}",
-        why=f"this was judged under epoch {before.epoch}; nothing of it was written",
-        do="migrator log, then decide again",
     )

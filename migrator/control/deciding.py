@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import func, select
 
 from migrator.control import journal, reach
+from migrator.core.errors import Problem
 from migrator.stores import tables as page
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Table
 
+    from migrator.core.phases import Rollout
     from migrator.settings import Settings
 
 
@@ -50,6 +52,18 @@ class Desk:
             detail=detail,
         )
         self.connection.commit()
+
+    def overtaken(self, before: Rollout, problem_id: str) -> Problem:
+        """That the rollout moved since `before` was read, and who moved it."""
+        tables = page.in_schema(self.home)
+        other = journal.overtook(self.connection, tables, self.home, before.epoch)
+        named = "somebody" if other is None else f"{other.who} ran `{other.command}`"
+        return Problem(
+            id=problem_id,
+            what=f"the rollout moved while this was decided: {named}",
+            why=f"this was judged under epoch {before.epoch}; nothing of it was written",
+            do="migrator log, then decide again",
+        )
 
 
 @contextmanager

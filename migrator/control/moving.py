@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from migrator.control import evidence, flip, gates, soaking, sunset
-from migrator.control.acknowledged import Acknowledged
+from migrator.control.acknowledged import Acknowledged, exit_of
 from migrator.control.facts import Facts
 from migrator.control.scope import Scope
 from migrator.core.errors import Exit, Problem, Stopped
@@ -80,8 +80,7 @@ class Moved:
     @property
     def exit_code(self) -> Exit:
         """NOT_ACKNOWLEDGED where a wait ended before the nodes did."""
-        waited = self.seen is None or self.seen.is_settled
-        return Exit.DONE if waited else Exit.NOT_ACKNOWLEDGED
+        return exit_of(self.seen)
 
 
 def plan(
@@ -204,7 +203,6 @@ def make(
     Raises:
         Stopped: CONFLICT; UNREACHABLE before the commit.
     """
-    order = replace(order, is_awaited=bool(wait) or planned.target.phase is Phase.RETIRED)
     after = flip.commit(settings, planned.before, planned.target, order, revoked=revoked)
     committed(after)
     seen = settle(settings, after, wait=wait, who=order.who, tell=tell)

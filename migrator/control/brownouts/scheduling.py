@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import case, insert, literal, update
 from sqlalchemy.dialects.postgresql import JSONB
 
-from migrator.control import clients, evidence, flip, journal
+from migrator.control import clients, evidence, flip
+from migrator.control.acknowledged import exit_of
 from migrator.control.brownouts import asking, forecasting, teaching
 from migrator.control.brownouts.rows import AHEAD, STANDING, Row, read, window_json
 from migrator.control.brownouts.rows import refused as refused_by
@@ -22,7 +23,6 @@ from migrator.control.deciding import at_desk
 from migrator.control.notices import announced_end
 from migrator.control.words import at
 from migrator.core.errors import Exit, Problem, Stopped
-from migrator.stores import tables as page
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -75,8 +75,7 @@ class Decided:
     @property
     def exit_code(self) -> Exit:
         """NOT_ACKNOWLEDGED where a wait ended before the nodes did."""
-        waited = self.seen is None or self.seen.is_settled
-        return Exit.DONE if waited else Exit.NOT_ACKNOWLEDGED
+        return exit_of(self.seen)
 
     def as_json(self) -> dict[str, Any]:
         """As the commands print it."""
@@ -343,7 +342,7 @@ def _publish(desk: Desk, before: Rollout, windows: Iterable[Brownout]) -> None:
         .values(brownouts=[window_json(one) for one in windows], epoch=epoch, soak=kept)
     )
     if changed.rowcount != 1:
-        raise Stopped(_overtaken(desk, before), Exit.CONFLICT)
+        raise Stopped(desk.overtaken(before, "brownout.overtaken"), Exit.CONFLICT)
     desk.connection.execute(insert(feed).values(kind="legacy", key=f"epoch:{epoch}"))
 
 
@@ -353,17 +352,6 @@ def _record(desk: Desk, command: str, rows: Sequence[Row], who: str, why: str | 
 
 
 # ---- refusals ----------------------------------------------------------------------------------
-
-
-def _overtaken(desk: Desk, before: Rollout) -> Problem:
-    other = journal.overtook(desk.connection, page.in_schema(desk.home), desk.home, before.epoch)
-    named = "somebody" if other is None else f"{other.who} ran `{other.command}`"
-    return Problem(
-        id="brownout.overtaken",
-        what=f"the rollout moved while this was decided: {named}",
-        why=f"this was judged under epoch {before.epoch}; nothing of it was written",
-        do="migrator log, then decide again",
-    )
 
 
 def _no_such(number: int, there: Sequence[Row]) -> Problem:
