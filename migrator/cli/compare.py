@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from migrator.cli import decided
 from migrator.cli.context import Context, pass_context
 from migrator.cli.parameters import one_end, term_options, words
 from migrator.control import ignoring
@@ -99,10 +99,7 @@ def add(
 def listed(context: Context, *, ended: bool) -> None:
     """Those in force, and what each left out in 24 hours; the newest first."""
     found = ignoring.listed(context.settings, ended=ended)
-    none = "no rules" if ended else "no rules (--ended shows those that are over)"
-    context.emit(
-        found, lambda: "\n".join(map(_rule, found["rules"])) or none, schema=ignoring.LISTED
-    )
+    decided.emit_all(context, found, key="rules", line=_rule, schema=ignoring.LISTED, ended=ended)
 
 
 @ignore.command("remove")
@@ -118,13 +115,7 @@ def remove(context: Context, number: int, *, reason: str | None) -> None:
 
 
 def _emit(context: Context, found: dict[str, Any]) -> None:
-    rest = {name: value for name, value in found.items() if name != "changed"}
-    context.emit(rest, partial(_said, found), schema=ignoring.SCHEMA, changed=found["changed"])
-
-
-def _said(found: dict[str, Any]) -> str:
-    tail = "; nothing was written" if found["dry_run"] else ""
-    return f"{_rule(found['rule'])}{tail}"
+    decided.emit(context, found, key="rule", line=_rule, schema=ignoring.SCHEMA)
 
 
 def _rule(one: dict[str, Any]) -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from migrator.cli import decided
 from migrator.cli.context import Context, pass_context
 from migrator.cli.parameters import moment, one_end, term_options, words
 from migrator.control import holding
@@ -55,12 +55,7 @@ def add(
 def listed(context: Context, *, ended: bool) -> None:
     """Those in force and those to come, the newest first."""
     found = holding.listed(context.settings, ended=ended)
-    none = "no holds" if ended else "no holds (--ended shows those that are over)"
-    context.emit(
-        found,
-        lambda: "\n".join(map(_line, found["holds"])) or none,
-        schema=holding.LISTED,
-    )
+    decided.emit_all(context, found, key="holds", line=_line, schema=holding.LISTED, ended=ended)
 
 
 @command.command("release")
@@ -75,13 +70,7 @@ def release(context: Context, number: int) -> None:
 
 
 def _emit(context: Context, found: dict[str, Any]) -> None:
-    rest = {name: value for name, value in found.items() if name != "changed"}
-    context.emit(rest, partial(_said, found), schema=holding.SCHEMA, changed=found["changed"])
-
-
-def _said(found: dict[str, Any]) -> str:
-    tail = "; nothing was written" if found["dry_run"] else ""
-    return f"{_line(found['hold'])}{tail}"
+    decided.emit(context, found, key="hold", line=_line, schema=holding.SCHEMA)
 
 
 def _line(one: dict[str, Any]) -> str:

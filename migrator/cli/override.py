@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from migrator.cli import decided
 from migrator.cli.context import Context, pass_context
 from migrator.cli.parameters import one_end, term_options, words
 from migrator.control import overriding
@@ -68,11 +68,8 @@ def add(
 def listed(context: Context, *, ended: bool) -> None:
     """Those in force, the newest first."""
     found = overriding.listed(context.settings, ended=ended)
-    none = "no overrides" if ended else "no overrides (--ended shows those that are over)"
-    context.emit(
-        found,
-        lambda: "\n".join(map(_line, found["overrides"])) or none,
-        schema=overriding.LISTED,
+    decided.emit_all(
+        context, found, key="overrides", line=_line, schema=overriding.LISTED, ended=ended
     )
 
 
@@ -88,13 +85,7 @@ def revoke(context: Context, number: int) -> None:
 
 
 def _emit(context: Context, found: dict[str, Any]) -> None:
-    rest = {name: value for name, value in found.items() if name != "changed"}
-    context.emit(rest, partial(_said, found), schema=overriding.SCHEMA, changed=found["changed"])
-
-
-def _said(found: dict[str, Any]) -> str:
-    tail = "; nothing was written" if found["dry_run"] else ""
-    return f"{_line(found['override'])}{tail}"
+    decided.emit(context, found, key="override", line=_line, schema=overriding.SCHEMA)
 
 
 def _line(one: dict[str, Any]) -> str:
