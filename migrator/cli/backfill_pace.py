@@ -109,8 +109,8 @@ def told(context: Context) -> Iterator[Callable[[Progress], None]]:
         yield _Lines(context).tell
         return
     from rich.console import Console  # noqa: PLC0415 - a pipe need not pay for it
-    from rich.progress import BarColumn, TextColumn  # noqa: PLC0415
-    from rich.progress import Progress as Bar  # noqa: PLC0415
+    from rich.progress import BarColumn, TextColumn  # noqa: PLC0415 - as above
+    from rich.progress import Progress as Bar  # noqa: PLC0415 - as above
 
     columns = (TextColumn("backfill"), BarColumn(), TextColumn("{task.fields[words]}"))
     with Bar(*columns, console=Console(stderr=True), transient=True) as bar:

@@ -3,54 +3,26 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from socketserver import ThreadingMixIn
 from typing import Any
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import click.testing
 import pytest
 
-from migrator import wiring
 from migrator.cli import main
 from shims.wsgi import DualAcceptMiddleware
 from tests.cli.deployment import Deployment
+from tests.cli.serving import serving, silent
 
 Findings = dict[str, dict[str, Any]]
 Ask = Callable[..., Findings]
 
 
-class _Quiet(WSGIRequestHandler):
-    def log_message(self, *_: object) -> None:
-        """Nothing."""
-
-
-class _Server(ThreadingMixIn, WSGIServer):
-    daemon_threads = True
-
-
-def _app(environ: Any, start_response: Any) -> list[bytes]:
-    start_response("200 OK", [("Content-Type", "application/json")])
-    return [b"{}"]
-
-
 @pytest.fixture
 def serve() -> Iterator[Callable[[Any], str]]:
-    servers: list[WSGIServer] = []
-
-    def served(app: Any) -> str:
-        server = make_server("127.0.0.1", 0, app, _Server, _Quiet)
-        servers.append(server)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        return f"http://127.0.0.1:{server.server_port}/me"
-
-    yield served
-    for server in servers:
-        server.shutdown()
-        server.server_close()
-    wiring.stop()
+    with serving() as served:
+        yield served
 
 
 @pytest.fixture
@@ -80,10 +52,10 @@ def count(place: Deployment, outcome: str, client: str, times: int) -> None:
     )
 
 
-def test_an_address_at_which_the_app_answers_itself_is_told(
+def test_an_address_at_which_thesilent_answers_itself_is_told(
     place: Deployment, serve: Callable[[Any], str]
 ) -> None:
-    found = ask(place, f'probes = ["{serve(_app)}"]')
+    found = ask(place, f'probes = ["{serve(silent)}"]')
     assert found["bridge.bypass"]["level"] == "fail"
     assert "past the shim" in found["bridge.bypass"]["text"]
 
@@ -91,7 +63,7 @@ def test_an_address_at_which_the_app_answers_itself_is_told(
 def test_an_address_behind_the_shim_is_fine(
     place: Deployment, serve: Callable[[Any], str]
 ) -> None:
-    behind = serve(DualAcceptMiddleware(_app, place.settings))
+    behind = serve(DualAcceptMiddleware(silent, place.settings))
     found = ask(place, f'probes = ["{behind}"]')
     assert found["bridge.probe"]["level"] == "ok"
     assert "bridge.bypass" not in found
@@ -106,7 +78,7 @@ def test_without_addresses_doctor_says_that_nobody_asked(place: Deployment) -> N
     assert ask(place)["bridge.unprobed"]["level"] == "info"
 
 
-def test_an_app_that_does_not_understand_its_sessions_is_told(place: Deployment) -> None:
+def test_ansilent_that_does_not_understand_its_sessions_is_told(place: Deployment) -> None:
     count(place, "bridge:refused", "acme-ios", 30)
     count(place, "bridge:shown", "acme-ios", 10)
     assert ask(place)["bridge.not-understood"]["level"] == "fail"
@@ -122,7 +94,7 @@ def test_a_route_that_issues_past_the_bridge_is_named(place: Deployment) -> None
     assert "/oauth/callback" in gates["issuing-routes"]["detail"]
 
 
-def test_doctor_says_when_the_app_may_drop_its_jwt_code(place: Deployment) -> None:
+def test_doctor_says_when_thesilent_may_drop_its_jwt_code(place: Deployment) -> None:
     place.put("drain")
     assert "bridge.may-go" not in ask(place)
     place.put("cutover")

@@ -3,31 +3,19 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from socketserver import ThreadingMixIn
 from typing import Any
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import pytest
 
-from migrator import wiring
 from migrator.control.diagnosis.deploy import libraries
 from shims.wsgi import DualAcceptMiddleware
 from tests.cli.deployment import Deployment, validate
+from tests.cli.serving import serving, silent
 
 Findings = list[tuple[str, str, str]]
-
-
-class _Quiet(WSGIRequestHandler):
-    def log_message(self, *_: object) -> None:
-        """Nothing."""
-
-
-class _Server(ThreadingMixIn, WSGIServer):
-    daemon_threads = True
 
 
 @pytest.fixture
@@ -37,19 +25,8 @@ def place(migrated: str, tmp_path: Path) -> Deployment:
 
 @pytest.fixture
 def serve() -> Iterator[Callable[[Any], str]]:
-    servers: list[WSGIServer] = []
-
-    def served(app: Any) -> str:
-        server = make_server("127.0.0.1", 0, app, _Server, _Quiet)
-        servers.append(server)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        return f"http://127.0.0.1:{server.server_port}/me"
-
-    yield served
-    for server in servers:
-        server.shutdown()
-        server.server_close()
-    wiring.stop()
+    with serving() as served:
+        yield served
 
 
 def ask(place: Deployment, *more: str) -> Findings:
@@ -151,7 +128,7 @@ def test_what_is_still_in_force_is_told(place: Deployment) -> None:
     assert texts(found, "holds.in-force") == ["hold 1 by kim: release week"]
 
 
-def test_a_history_of_the_app_with_two_heads_is_told(place: Deployment) -> None:
+def test_a_history_of_thesilent_with_two_heads_is_told(place: Deployment) -> None:
     place.execute("CREATE TABLE public.alembic_version (version_num text)")
     place.execute("INSERT INTO public.alembic_version VALUES ('a1')")
     assert texts(ask(place), "alembic.heads") == []
@@ -194,7 +171,7 @@ def test_libraries_with_known_holes_are_told(monkeypatch: pytest.MonkeyPatch) ->
 def test_an_address_that_the_shim_answers_is_fine(
     place: Deployment, serve: Callable[[Any], str]
 ) -> None:
-    url = serve(DualAcceptMiddleware(_app, place.settings))
+    url = serve(DualAcceptMiddleware(silent, place.settings))
     found = ask(place, "--url", url)
     assert texts(found, "front") == [f"{url} refuses a token of nobody, and keeps no answer"]
 
@@ -202,7 +179,7 @@ def test_an_address_that_the_shim_answers_is_fine(
 def test_an_address_that_does_not_hand_the_header_on_is_told(
     place: Deployment, serve: Callable[[Any], str]
 ) -> None:
-    shim = DualAcceptMiddleware(_app, place.settings)
+    shim = DualAcceptMiddleware(silent, place.settings)
 
     def forgetful(environ: dict[str, Any], start_response: Any) -> Any:
         environ.pop("HTTP_AUTHORIZATION", None)
@@ -212,10 +189,10 @@ def test_an_address_that_does_not_hand_the_header_on_is_told(
     assert "does not reach it" in texts(found, "front.not-ours")[0]
 
 
-def test_a_cache_that_answers_for_the_app_fails(
+def test_a_cache_that_answers_for_thesilent_fails(
     place: Deployment, serve: Callable[[Any], str]
 ) -> None:
-    shim = DualAcceptMiddleware(_app, place.settings)
+    shim = DualAcceptMiddleware(silent, place.settings)
 
     def cached(environ: dict[str, Any], start_response: Any) -> Any:
         def started(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
@@ -252,7 +229,7 @@ def test_revocations_that_nobody_reads_hold_up_the_drain_where_that_is_asked_for
     assert _gates(place)["revocations-wired"]["result"] == "pass"
 
 
-def test_everybody_is_swapped_only_once_the_apps_revocations_are_read(place: Deployment) -> None:
+def test_everybody_is_swapped_only_once_thesilents_revocations_are_read(place: Deployment) -> None:
     configure(place, "[gates]", "[gates]\nrevocations = true")
     place.beat("n1", "n2")
     held = place.json_any("advance", "swap", "--percent", "100", "--dry-run")
@@ -263,8 +240,3 @@ def test_everybody_is_swapped_only_once_the_apps_revocations_are_read(place: Dep
 
 def _gates(place: Deployment) -> dict[str, Any]:
     return {gate["id"]: gate for gate in place.json_any("gates", "drain")["gates"]}
-
-
-def _app(_: Any, start_response: Any) -> list[bytes]:
-    start_response("200 OK", [("Content-Type", "application/json")])
-    return [b"{}"]

@@ -12,7 +12,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable
-from contextlib import AsyncExitStack, ExitStack
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -22,12 +22,11 @@ import psycopg
 from migrator.cli.demo import ledger
 from migrator.cli.demo.clients import Bot, Phone, grant_of
 from migrator.cli.demo.crowd import Crowd, gather, log_everybody_in, using_the_app
-from migrator.cli.demo.deployment import WORKERS, Deployment, deploy
+from migrator.cli.demo.deployment import WORKERS, Deployment
 from migrator.cli.demo.fleet import FleetNotStarted, fleet, free_port
 from migrator.cli.demo.judge import Grant, Loss, Scores
 from migrator.cli.demo.partner import Partner
-from migrator.cli.demo.rehearsal import leaves, scratch
-from migrator.cli.demo.servers import embedded_postgres, embedded_redis
+from migrator.cli.demo.rehearsal import grounds, leaves
 from migrator.cli.demo.site import Site
 from migrator.cli.demo.stage import Stage
 from migrator.settings import Settings
@@ -76,20 +75,7 @@ def keep(ready: Callable[[Path], None]) -> Scores:
         FleetNotStarted: the app did not come up.
     """
     scores = Scores()
-    with Stage(scores) as stage, ExitStack() as stack:
-        stage.step("starting a Postgres and a Redis of our own")
-        directory = stack.enter_context(scratch())
-        postgres = stack.enter_context(embedded_postgres())
-        redis = stack.enter_context(embedded_redis())
-        partner = Partner()
-        stack.enter_context(partner.serve())
-        deployment = deploy(
-            directory,
-            database_url=postgres.create_database("acme"),
-            redis_url=redis.url,
-            jwks_url=partner.jwks_url,
-        )
-        ledger.make_tables(deployment.database_url)
+    with Stage(scores) as stage, grounds(stage) as (deployment, partner):
         try:
             asyncio.run(_run(deployment, partner, stage, ready))
         except KeyboardInterrupt:

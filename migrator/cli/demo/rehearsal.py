@@ -45,20 +45,7 @@ def rehearse(*, skip_drain: bool) -> Outcome:
         ServerMissing, ServerNotStarted: Postgres or Redis could not be had.
     """
     scores = Scores()
-    with Stage(scores) as stage, ExitStack() as stack:
-        stage.step("starting a Postgres and a Redis of our own")
-        directory = stack.enter_context(scratch())
-        postgres = stack.enter_context(embedded_postgres())
-        redis = stack.enter_context(embedded_redis())
-        partner = Partner()
-        stack.enter_context(partner.serve())
-        deployment = deploy(
-            directory,
-            database_url=postgres.create_database("acme"),
-            redis_url=redis.url,
-            jwks_url=partner.jwks_url,
-        )
-        ledger.make_tables(deployment.database_url)
+    with Stage(scores) as stage, grounds(stage) as (deployment, partner):
         performance = _Performance(deployment, partner, stage, skip_drain=skip_drain)
         try:
             asyncio.run(performance.run())
@@ -170,7 +157,31 @@ class _Performance:
 
 
 @contextmanager
-def scratch() -> Iterator[Path]:
+def grounds(stage: Stage) -> Iterator[tuple[Deployment, Partner]]:
+    """Servers of its own, the partner's, and the app as it is to be deployed on them.
+
+    Raises:
+        ServerMissing, ServerNotStarted: Postgres or Redis could not be had.
+    """
+    stage.step("starting a Postgres and a Redis of our own")
+    with ExitStack() as stack:
+        directory = stack.enter_context(_scratch())
+        postgres = stack.enter_context(embedded_postgres())
+        redis = stack.enter_context(embedded_redis())
+        partner = Partner()
+        stack.enter_context(partner.serve())
+        deployment = deploy(
+            directory,
+            database_url=postgres.create_database("acme"),
+            redis_url=redis.url,
+            jwks_url=partner.jwks_url,
+        )
+        ledger.make_tables(deployment.database_url)
+        yield deployment, partner
+
+
+@contextmanager
+def _scratch() -> Iterator[Path]:
     """A directory that is gone afterwards, however this process ends."""
     directory = scratch_directory(Account())
     warden = Warden(directory, end_signal=signal.SIGTERM)
