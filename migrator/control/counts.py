@@ -57,7 +57,7 @@ def take(
     Args:
         patient: count, however long it takes.
     """
-    if not patient and not _is_quick(connection, home):
+    if not (patient or scope.is_of_nobody or _is_quick(connection, home)):
         return _kept(connection, home, _name(scope))
     began = time.monotonic()
     found = census.still_open(connection, home, terms, scope)

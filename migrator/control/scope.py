@@ -10,6 +10,7 @@ from migrator.core.phases import Phase
 if TYPE_CHECKING:
     from migrator.core.phases import Exemption, Rollout
 
+_NOBODY = "false"
 _REFUSING = frozenset({Phase.CUTOVER, Phase.RETIRED})
 
 
@@ -42,11 +43,16 @@ class Scope:
         if self.before is None:
             return after, given
         before, more = _cut(self.before, "b")
-        if before == "false":
+        if before == _NOBODY:
             return after, given
         if before == "true":
-            return "false", {}
+            return _NOBODY, {}
         return f"({after}) AND NOT ({before})", {**given, **more}
+
+    @property
+    def is_of_nobody(self) -> bool:
+        """Whether it can concern nobody: who stands in `cutover` already is not cut over."""
+        return self.sql()[0] == _NOBODY
 
     @property
     def needs_buckets(self) -> bool:

@@ -100,6 +100,14 @@ def test_too_many_to_count_in_passing_are_told_as_they_were_counted_last(
     assert "counted" in place.run("status").stdout
 
 
+def test_nobody_is_counted_at_once_however_many_there_are(crowded: str, tmp_path: Path) -> None:
+    place = place_at(crowded, tmp_path)
+    place.execute("DELETE FROM migrator.legacy_counts")
+    place.put("cutover")
+    place.beat("n1", "n2")
+    assert place.json("status")["if_cut_over"]["subjects"] == 0, "all are cut over already"
+
+
 def test_the_last_end_is_that_of_the_count_whatever_was_closed(
     migrated: str, tmp_path: Path
 ) -> None:
