@@ -143,9 +143,9 @@ def crowded(place: Deployment) -> None:
     )
     place.execute(
         "INSERT INTO migrator.brownouts (created_by, reason, starts_at, ends_at, percent, limits)"
-        " SELECT 'kim', repeat('as announced. ', 20), now() + i * interval '3 d 30 min',"
-        " now() + i * interval '3 d 45 min', 10, '{\"sign_ins\": 2.0}'"
-        " FROM generate_series(1, 3) i"
+        " SELECT 'kim', repeat('as announced. ', 20), day + interval '9 h', day + interval '10 h',"
+        " 10, '{\"sign_ins\": 2.0}' FROM generate_series(1, 3) i,"  # within a day, whenever it is
+        " LATERAL (SELECT date_trunc('day', now(), 'UTC') + i * interval '3 d' AS day) days"
     )
     place.execute(
         "INSERT INTO migrator.nodes (id, build, epoch, lease_until, seen_at, clock_skew_ms) VALUES"
