@@ -4,11 +4,16 @@
 #   make demo ARGS=--skip-drain  the same done wrong, to see users logged out
 #   make test                    everything that needs pip wheels only
 #   make test-system             what needs nginx, Caddy, Chromium and Node, installed by root
-#   make check                   lint, format, types, layers
+#   make check                   lint, format, types, layers, known holes of dependencies, said secrets
+#   make fuzz DURATION=600       coverage-guided fuzzing, so many seconds for each of five readers
+#   make soak DURATION=600       load on a whole deployment while it is hurt, and what its history says
+#   make mutants                 what the tests of core/ would not notice (half an hour; resumes)
+#   make coverage                branches of core/ that its own fast tests do not reach: none
 #   make bench / make full       measurements; the long figures (hours)
 
 PYTHON ?= python3
 ARGS ?=
+DURATION ?= 600
 WORKERS ?= 2
 
 BIN := .venv/bin
@@ -16,7 +21,7 @@ STAMP := .venv/.installed
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-system check bench full clean
+.PHONY: help venv demo test test-system check fuzz soak mutants coverage bench full clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -54,10 +59,27 @@ check: venv
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m tests.audit
+	$(BIN)/python -m tests.lint
+
+fuzz: venv
+	@$(BIN)/python -m tests.fuzz --seconds $(DURATION) $(ARGS)
+
+soak: venv
+	@$(BIN)/python -m tests.soak --seconds $(DURATION) $(ARGS)
+
+mutants: venv
+	@$(BIN)/python -m tests.mutants.score --retry
+	$(BIN)/mutmut run --max-children $(WORKERS)
+	@$(BIN)/python -m tests.mutants.score
+
+coverage: venv
+	$(BIN)/python -m coverage run --branch --source=migrator.core -m pytest -n 0 -q -m "not full" tests/core $(ARGS)
+	$(BIN)/python -m coverage report --fail-under=100 --show-missing --skip-covered
 
 bench: venv
 	@$(BIN)/python -m tests.bench $(ARGS)
 
 clean:
-	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv build dist mutants .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .fuzz
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

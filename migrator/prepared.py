@@ -30,6 +30,7 @@ def terms_of(settings: Settings) -> Terms:
             SwapKey(key.id, key.secret.get_secret_value()) for key in settings.swap.keys
         ),
         min_remaining=settings.swap.min_remaining,
+        swaps_per_minute=settings.swap.per_minute,
         limits=Limits(idle=settings.sessions.idle, absolute=settings.sessions.absolute),
         refuses_foreign=settings.http.foreign == "refuse",
         per_subject=settings.sessions.per_subject,
@@ -37,6 +38,7 @@ def terms_of(settings: Settings) -> Terms:
         login_realm=settings.sessions.realm,
         store_ip=settings.sessions.store_ip,
         denies_with=settings.http.refusal.status,
+        strict=settings.memory.trust_ms == 0,
     )
 
 

@@ -11,7 +11,6 @@ a position is taken, and only then trusted.
 
 from __future__ import annotations
 
-import logging
 import os
 import platform
 import secrets
@@ -27,6 +26,8 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from migrator.core.errors import Unavailable
 from migrator.core.phases import Phase
 from migrator.core.recent import FOREVER, SECOND_NS
+from migrator.core.usage import MOST_SUBJECTS
+from migrator.redacting import logger
 from migrator.stores.feed import Beat
 from migrator.stores.guards import is_due
 
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from migrator.stores.feed import Carrying, Event, Feed, Reading
 
 _Taken = TypeVar("_Taken")
-_log = logging.getLogger("migrator.pulse")
+_log = logger("migrator.pulse")
 
 LEASE_S = 10
 _STOP_S = 3.0
@@ -318,9 +319,8 @@ class Pulse:
     def _flush(self) -> None:
         self._collect()
         usage = self._node.usage
-        ids = list(self._used)
         by_token = [session_id for session_id, presented in self._used.items() if presented]
-        self._feed.seen(ids, by_token=by_token, has_legacy=self._has_legacy)
+        self._feed.seen(list(self._used), by_token=by_token, has_legacy=self._has_legacy)
         rollout = self._node.rollout
         if self._carrying.in_observe or (rollout and rollout.phase is not Phase.OBSERVE):
             self._feed.carry_on(by_token, self._carrying)
@@ -341,15 +341,15 @@ class Pulse:
         counted = usage.take_tallies()
         minutes = usage.take_minutes(counted)
         with _or_else(usage.give_back, counted), _or_else(usage.give_back_minutes, minutes):
-            self._feed.count(counted, minutes)
+            self._feed.count(counted, minutes, usage.last_issued_at)
 
     def _collect(self) -> None:
         """Gather who was here since the last flush; kept until a flush succeeds."""
         since, self._flushed_tick = self._flushed_tick, self._node.clock.ticks()
         usage = self._node.usage
-        for (path, reason), count in list(usage.routes.items()):
-            usage.tally(None, path, f"route:{reason}").count += count
-            del usage.routes[path, reason]
+        usage.count_routes()
+        if len(self._used) + len(self._used_legacy) > MOST_SUBJECTS:
+            return  # writes have failed for long: who was here is kept no longer
         for entry in self._node.recent.used_since(since):
             session = entry.verdict.principal.session
             if entry.claims is not None:

@@ -31,6 +31,7 @@ from migrator.pulse import NoHints, Pulse, Rhythm
 from migrator.settings import Settings, no_swap_key
 from migrator.stores.drivers import AsyncDriver, BlockingDriver, conninfo
 from migrator.stores.feed import Carrying, Feed
+from migrator.stores.flights import AsyncFlights, BlockingFlights
 from migrator.stores.hints import Hints
 from migrator.stores.memory_cache import NoCache
 from migrator.stores.metered import MeteredCache, MeteredDriver
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
     from migrator.control.ledgers.callback import Asked
     from migrator.core.interfaces import Cache
+    from migrator.core.sharing import Flights
     from migrator.pulse import HintsMaker
 
 __all__ = [
@@ -67,6 +69,8 @@ _F = TypeVar("_F", bound=Flow)
 # The pulse's own connection: a poll must neither wait for requests nor outlive the trust it
 # renews.
 _PULSE_BUDGET_S = 0.8
+# Whoever waits for one that asks hears of its failure: the cache may take a little besides.
+_FLIGHT_MARGIN_S = 0.25
 
 
 def gate(settings: Settings | None = None, *, resolve_subject: Resolver | None = None) -> Gate:
@@ -172,7 +176,12 @@ class _House:
         )
         self.meters = Meters()
         self._stores: dict[bool, tuple[Postgres, Cache]] = {}
-        self._drivers: list[BlockingDriver | AsyncDriver] = []
+        self._held: list[BlockingDriver | AsyncDriver | BlockingRedis] = []
+        within_s = settings.database.budget_ms / 1000 + _FLIGHT_MARGIN_S
+        self._flights: dict[bool, Flights] = {
+            True: BlockingFlights(within_s=within_s),
+            False: AsyncFlights(within_s=within_s),
+        }
         self.ledgers = LedgersOfNode(
             settings, self.node, partial(_cache_of, settings, blocks=True)
         )
@@ -191,6 +200,7 @@ class _House:
             new_id=uuid7,
             secret=partial(secrets.token_bytes, SECRET_BYTES),
             resolve=None if resolve is None else _either_colour(resolve),
+            flights=self._flights[blocks],
         )
         if isinstance(joined, Bridging) and self.minter is not None:
             joined.minter = self.minter
@@ -204,10 +214,12 @@ class _House:
                 settings.database.url.get_secret_value(),
                 budget_s=settings.database.budget_ms / 1000,
             )
-            self._drivers.append(driver)
+            self._held.append(driver)
             metered = MeteredDriver(driver, self.meters.store)
             store = Postgres(metered, settings.database.schema)
             cache = _cache_of(settings, blocks=blocks)
+            if isinstance(cache, BlockingRedis):  # an async one closes with its event loop
+                self._held.append(cache)
             if settings.redis is not None:
                 cache = MeteredCache(cache, self.meters.cache)
             self._stores[blocks] = store, cache
@@ -216,8 +228,8 @@ class _House:
     def stop(self) -> None:
         if self.pulse is not None:
             self.pulse.stop()
-        for driver in self._drivers:
-            driver.close()
+        for each in self._held:
+            each.close()
 
 
 _houses: list[_House] = []

@@ -163,6 +163,7 @@ class DualAcceptMiddleware:
         if gate is None:
             gate = wiring.async_gate(settings, resolve_subject=resolve_subject)
         self._places = Places.of(settings)
+        self._strict = self._places.routes.strict
         self._answers = Answers.of(settings) if answers is None else answers
         self._gate: AsyncAsks = gate
         self._watched = watching(gate, self._places)
@@ -189,7 +190,9 @@ class DualAcceptMiddleware:
         gate, places, headers = self._gate, self._places, scope["headers"]
         gate.wake()
         query = scope.get("query_string", b"")
-        only = lone(places, headers, query) if self._over is None else None
+        path, mount, strict = scope["path"], scope.get("root_path", ""), self._strict
+        quick = self._over is None and (strict is None or not strict.covers(path, mount))
+        only = lone(places, headers, query) if quick else None
         remembered = None if only is None else gate.peek_header(*only)
         if remembered is not None and remembered.hand_out is None and remembered.notice is None:
             if remembered.shadow is not None:  # in `observe` alone
@@ -214,8 +217,8 @@ class DualAcceptMiddleware:
             places,
             headers,
             method=method,
-            path=scope["path"],
-            mount=scope.get("root_path", ""),
+            path=path,
+            mount=mount,
             query=query,
             body=body,
             ip=peer[0] if peer else None,

@@ -24,7 +24,7 @@ from shims.answers import Answer, Answers, Asked, RawHeader, navigates
 from shims.bridging import Asking, Bridge, Crossing
 from shims.credentials import Places, clear, find, value_of
 from shims.messages import Receive, Scope, Send
-from shims.schemes import read
+from shims.schemes import is_listed, read
 
 _AUTHORIZATION: Final = b"authorization"
 # nginx loses the body of a subrequest's refusal, and asks for it once more under this path.
@@ -114,7 +114,8 @@ class ForwardAuth:
             presented, outcome = Presented(path=original.path, route=route), Outcome(Passed())
             self._gate.wake()
         else:
-            presented = replace(presented, route=route)
+            in_doubt = not original.named and self._places.routes.strict is not None
+            presented = replace(presented, route=route, strict=presented.strict or in_doubt)
             try:
                 outcome = self._gate.peek(presented) or await self._gate.admit(presented)
             except Unavailable:
@@ -212,11 +213,7 @@ class ForwardAuth:
     def _is_listed(self, headers: list[RawHeader]) -> bool:
         """Whether the Authorization header, if there is one, is of a scheme that we know."""
         line = value_of(headers, _AUTHORIZATION)
-        if line is None:
-            return True
-        schemes = self._places.headers[_AUTHORIZATION]
-        word = line.strip(b" \t").partition(b" ")[0].lower()
-        return word in schemes or b"" in schemes
+        return line is None or is_listed(line, self._places.headers[_AUTHORIZATION])
 
     # What the app is to get.
 

@@ -69,6 +69,12 @@ def usual(line: bytes, schemes: Schemes) -> tuple[bytes, frozenset[str]] | None:
     return None if issuers is None else (value, issuers)
 
 
+def is_listed(line: bytes, schemes: Schemes) -> bool:
+    """Whether `line` begins with one of `schemes`, whatever stands where the space belongs."""
+    word = _SCHEME.match(line.lstrip(_OPTIONAL_SPACE)[: _LONGEST_SCHEME_BYTES + 1])
+    return b"" in schemes or (word is not None and word[0].lower() in schemes)
+
+
 def is_likely(value: bytes, prefixes: tuple[bytes, ...]) -> bool:
     """Whether `value` looks like a token of ours or of an issuer, in whatever spelling."""
     return value.startswith(prefixes) or resembles_jwt(value)

@@ -13,7 +13,6 @@ Evictions come from the pulse's thread; everything else here runs on the connect
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 from collections.abc import Callable
 from contextlib import suppress
@@ -28,10 +27,11 @@ from migrator.core.phases import Phase
 from migrator.core.presented import Presented
 from migrator.core.recent import ALL, ANY_LEGACY, SECOND_NS, About
 from migrator.core.verdicts import Admitted, Passed, Principal, Refused, word
+from migrator.redacting import logger
 from shims.credentials import Places, find
 from shims.messages import App, Message, Receive, Scope, Send
 
-_log = logging.getLogger("migrator.shims.websockets")
+_log = logger("migrator.shims.websockets")
 
 POLICY_VIOLATION: Final = 1008  # RFC 6455 section 7.4.1
 TRY_AGAIN_LATER: Final = 1013

@@ -87,6 +87,7 @@ class DualAcceptMiddleware:
         self._answers = Answers.of(settings) if answers is None else answers
         self._gate: Asks = gate
         self._reader = EnvironReader.of(places)
+        self._strict = places.routes.strict
         flow = wiring.blocking_bridge(settings)
         self._over = (
             None
@@ -101,7 +102,9 @@ class DualAcceptMiddleware:
                 environ.pop(key, None)
         gate = self._gate
         gate.wake()
-        only = self._reader.lone(environ) if self._over is None else None
+        strict = self._strict
+        quick = self._over is None and (strict is None or not strict.covers(*_where(environ)))
+        only = self._reader.lone(environ) if quick else None
         hit = None if only is None else gate.peek_header(*only)
         if hit is not None and hit.hand_out is None and hit.notice is None:
             environ[PRINCIPAL] = hit.principal

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from migrator.cli import progress
 from migrator.control import announcing, moving, outcome
+from migrator.control.acknowledged import exit_of
 from migrator.control.outcome import SCHEMA
 from migrator.control.words import at
 from migrator.core.errors import Exit
@@ -53,9 +54,8 @@ def moved(
         who=context.operator(),
         tell=progress.Waiting(context),
     )
-    late = seen is not None and not seen.is_in_effect
-    code = Exit.NOT_ACKNOWLEDGED if late else Exit.DONE
-    _emit(context, say(before, done.after, seen=seen), end, changed=True, exit_code=code)
+    shown = say(before, done.after, seen=seen)
+    _emit(context, shown, end, changed=True, exit_code=exit_of(seen))
     return True
 
 

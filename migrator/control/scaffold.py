@@ -148,7 +148,8 @@ url = {database}    # postgresql+psycopg://user:password@host/name
 [memory]
 # entries = 100_000
 # poll_ms = 400    # how often it reads the feed of revocations
-# trust_ms = 900    # how long it is believed after that; 0 = strict, always ask
+# trust_ms = 900    # how long it is believed after that; 0 = strict: always ask Postgres
+# strict_routes = ["/payments/**"]    # strict there alone
 
 # What stands before a move. How long it must have been quiet:
 [gates]
@@ -186,6 +187,7 @@ realm = "users"    # of sessions issued at login
 [swap]
 keys = [{{ id = "k1", secret = {swap} }}]
 # min_remaining = "10m"
+# per_minute = 600    # sessions one subject may open, in each process; beyond: admitted unswapped
 # header = "Session-Token"
 
 # Where legacy tokens come from; one table for each signer.

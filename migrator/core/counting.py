@@ -1,4 +1,4 @@
-"""Counts by names that clients have a hand in: bounded, taken by the pulse, never lost.
+"""Counts by names that clients have a hand in: bounded, and taken by the pulse.
 
 A key that came up stays known for a while, so that within an hour no process makes more than
 `room` different rows, whatever is invented; what is more is counted under its folded form.
@@ -42,6 +42,8 @@ class Counts(Generic[_K]):
                 key = key.folded()
             else:
                 self._known.add(key)
+        if key not in self._counts and len(self._counts) >= 2 * self._room:
+            return  # what folding leaves is its issuer's and its keys': a signer that goes mad
         self._counts[key] = self._counts.get(key, 0) + count
 
     def take(self) -> dict[_K, int]:

@@ -10,15 +10,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from migrator.core import tokens
 from migrator.core.errors import Unavailable
 from migrator.core.interfaces import Found
+from migrator.core.openings import Openings
 from migrator.core.phases import bucket_of
 from migrator.core.recent import LIFE_NS, SECOND_NS, Entry
 from migrator.core.seen import IpShare, kept_ip
 from migrator.core.sessions import FAR, Limits, Session, idle_end, judge
+from migrator.core.sharing import Alone
 from migrator.core.verdicts import (
     Admitted,
     Principal,
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
     from migrator.core.legacy import Verifier
     from migrator.core.phases import Rollout
     from migrator.core.recent import Mark, Recent
+    from migrator.core.sharing import Flights
     from migrator.core.usage import Usage
 
 _T = TypeVar("_T")
@@ -85,6 +89,8 @@ class Terms:
     login_realm: str = "users"
     store_ip: IpShare = "full"
     denies_with: int = 401
+    strict: bool = False
+    swaps_per_minute: int = 0
 
     def keep_ip(self, ip: str | None) -> str | None:
         """What is kept of a client's address."""
@@ -99,12 +105,23 @@ class Node:
     past that nobody waits for this node any more, so it asks before it acts (`is_deaf`).
     """
 
-    __slots__ = ("clock", "heard_until", "id", "recent", "rollout", "sleep", "usage", "wake")
+    __slots__ = (
+        "clock",
+        "heard_until",
+        "id",
+        "openings",
+        "recent",
+        "rollout",
+        "sleep",
+        "usage",
+        "wake",
+    )
 
     def __init__(self, *, recent: Recent, usage: Usage, clock: DatabaseClock) -> None:
         self.recent = recent
         self.usage = usage
         self.clock = clock
+        self.openings = Openings(clock.ticks)
         self.rollout: Rollout | None = None
         self.id: str | None = None
         self.heard_until: int | None = None
@@ -165,6 +182,7 @@ class Flow:
         new_id: Callable[[], UUID],
         secret: Callable[[], bytes],
         resolve: Callable[[str, str], Awaitable[SubjectState | None]] | None = None,
+        flights: Flights | None = None,
     ) -> None:
         self.terms = terms
         self.verifier = verifier
@@ -177,6 +195,7 @@ class Flow:
         self.new_id = new_id
         self.secret = secret
         self.resolve = resolve
+        self.flights = Alone() if flights is None else flights
         self._keys = {key.id: key.secret for key in terms.swap_keys}
         self._ours = (tokens.prefixed(terms.session_prefix), tokens.prefixed(terms.api_prefix))
 
@@ -185,13 +204,20 @@ class Flow:
     async def where(self) -> Rollout:
         """Where everybody stands; the pulse keeps it fresh, and an outage keeps the last phase."""
         self.node.wake()
-        if self.node.rollout is None:
-            self.node.rollout = await self.store.rollout()
-        elif self.node.is_deaf():
+        if self.node.is_deaf() and self.node.rollout is not None:
             await self._ask_where()
-        rollout = self.node.rollout
+        rollout = self.node.rollout or await self._learn_where()
         # Memory may be a poll behind a window's edge; whoever asks anew never is.
         return rollout.at(await self.now()) if rollout.brownouts else rollout
+
+    async def _learn_where(self) -> Rollout:
+        await self.flights.share(_WHERE, self._read_where, lambda: self.node.rollout)
+        rollout = self.node.rollout
+        assert rollout is not None  # whoever was waited for has set it
+        return rollout
+
+    async def _read_where(self) -> None:
+        self.node.rollout = await self.store.rollout()
 
     async def _ask_where(self) -> None:
         node = self.node
@@ -206,8 +232,11 @@ class Flow:
         """The database's time."""
         self.node.wake()
         if not self.clock.is_set:
-            self.clock.learn(await self.store.now())
+            await self.flights.share(_NOW, self._set_clock, lambda: self.clock.is_set or None)
         return self.clock.now()
+
+    async def _set_clock(self) -> None:
+        self.clock.learn(await self.store.now())
 
     def is_ours(self, credential: bytes) -> bool:
         """By our reserved prefix alone, never by dots or length."""
@@ -221,16 +250,33 @@ class Flow:
 
     # Judging a session token.
 
-    async def judge_session(self, token: bytes) -> Admitted | Refused:
-        """Whether a token of ours names a living session."""
-        remembered = self.recent.peek(token, _NOBODY)
+    async def judge_session(self, token: bytes, *, strict: bool = False) -> Admitted | Refused:
+        """Whether a token of ours names a living session; `strict`: by the store alone."""
+        strict = strict or self.terms.strict
+        remembered = None if strict else self.recent.peek(token, _NOBODY)
         if remembered is not None:
             return remembered
         if not self.well_formed(token):
             return self.refuse(Reason.BAD_TOKEN)
         mark = self.recent.mark()
         digest = tokens.digest(token)
+        if strict:
+            return await self._judged(await self._ask_store(digest), mark)
+        shared = await self.flights.share(
+            ("session", digest),
+            partial(self._asked, digest, mark),
+            partial(self.recent.peek, token, _NOBODY),
+        )
+        if isinstance(shared, Admitted):
+            return shared
+        (found, verdict), is_own = shared
+        return verdict if is_own else await self._judged(found, mark)
+
+    async def _asked(self, digest: bytes, mark: Mark) -> tuple[Found | None, Admitted | Refused]:
         found = await self.find(digest)
+        return found, await self._judged(found, mark)
+
+    async def _judged(self, found: Found | None, mark: Mark) -> Admitted | Refused:
         if found is None:
             return self.refuse(Reason.UNKNOWN_TOKEN)
         verdict = await self._judge_found(found)
@@ -246,15 +292,20 @@ class Flow:
         if believed is not None and self.recent.informed():
             return believed
         try:
-            found = await self.store.find(digest)
+            found = await self._ask_store(digest)
         except Unavailable:
             if believed is None:
                 raise
             return believed
+        if found is not None and cached is None and found.session.revoked_at is None:
+            await self.cache.fill(found)
+        return found
+
+    async def _ask_store(self, digest: bytes) -> Found | None:
+        """What the store alone says. Whoever is strict asks here, and shares nobody's answer."""
+        found = await self.store.find(digest)
         if found is not None:
             self.clock.learn(found.read_at)
-            if cached is None and found.session.revoked_at is None:
-                await self.cache.fill(found)
         return found
 
     def _believed(self, cached: Found | Tombstone | None, now: datetime) -> Found | None:
@@ -334,5 +385,8 @@ def principal_of(session: Session, scopes: frozenset[str]) -> Principal:
 
 
 _NOBODY: frozenset[str] = frozenset()
+# What many may want to know at once, besides the sessions themselves.
+_WHERE = ("where", b"")
+_NOW = ("now", b"")
 # A deaf node that cannot ask keeps its last phase; not every request has to find that out.
 _ASK_AGAIN_NS = SECOND_NS

@@ -44,7 +44,7 @@ class _Admission(Swapping):
         header, cookie = presented.header, presented.session_cookie
         if presented.fault is not None or (header is not None and cookie is not None):
             return None
-        if presented.session_copies:
+        if presented.session_copies or presented.strict:
             return None
         credential = header or cookie
         if credential is None or (cookie is not None and presented.forged):
@@ -168,7 +168,7 @@ class _Admission(Swapping):
             if presented.foreign_header:
                 return Outcome(await self._foreign("scheme"), dead_cookie=dead)
             return Outcome(Passed(), dead_cookie=dead)
-        verdict, dead_copy = await self._judge_legacy_copies(legacy, presented)
+        verdict = await self._judge_legacy_copies(legacy, presented)
         if isinstance(verdict, Admitted) and presented.forged and legacy.place == "cookie":
             if RULES[(await self.where()).phase].legacy == "shadow":
                 shadow = verdict.shadow and verdict.shadow.refusing(Reason.CSRF)
@@ -176,7 +176,7 @@ class _Admission(Swapping):
             else:
                 verdict = self.refuse(Reason.CSRF)
         verdict = _softened(verdict, presented)
-        return Outcome(verdict, legacy.place, dead_cookie=dead, dead_legacy=dead_copy)
+        return Outcome(verdict, legacy.place, dead_cookie=dead)
 
     def _among(self, alive: Sequence[_Living], presented: Presented) -> Outcome:
         """What living session cookies say together; as a rule there is one."""
@@ -202,37 +202,31 @@ class _Admission(Swapping):
             if not self.is_ours(cookie.value):
                 self.usage.count(None, None, f"refused:{Reason.BAD_TOKEN}")
                 continue
-            verdict = await self.judge_session(cookie.value)
+            verdict = await self.judge_session(cookie.value, strict=presented.strict)
             if isinstance(verdict, Admitted):
                 alive.append((cookie, verdict))
         return alive, not alive
 
-    async def _judge_legacy_copies(
-        self, legacy: Credential, presented: Presented
-    ) -> tuple[Verdict, bool]:
-        """What a legacy cookie says, and whether the app must not see one of its copies.
-
-        Which copy the app would read is unknown: if any is refused it sees none of them.
-        """
+    async def _judge_legacy_copies(self, legacy: Credential, presented: Presented) -> Verdict:
+        """What a legacy cookie says in all its copies; which one the app would read is unknown."""
         verdict = await self._judge(legacy, presented)
         if not presented.legacy_copies:
-            return verdict, False
+            return verdict
         judged = [(legacy, verdict)]
         judged += [(each, await self._judge(each, presented)) for each in presented.legacy_copies]
         alive = [(each, it) for each, it in judged if isinstance(it, Admitted)]
-        refused = next((it for _, it in judged if isinstance(it, Refused)), None)
         if not alive:
-            return refused or verdict, False
+            return next((it for _, it in judged if isinstance(it, Refused)), verdict)
         if _agree(alive):
-            return _newest(alive, presented), refused is not None
+            return _newest(alive, presented)
         differ = self.refuse(Reason.SUBJECTS_DIFFER)
         if RULES[(await self.where()).phase].legacy == "shadow":
-            return Passed(differ.reason), False
-        return differ, False
+            return Passed(differ.reason)
+        return differ
 
     async def _judge(self, credential: Credential, presented: Presented) -> Verdict:
         if self.is_ours(credential.value):
-            return await self.judge_session(credential.value)
+            return await self.judge_session(credential.value, strict=presented.strict)
         owner = self.verifier.whose(
             credential.value, allowed=credential.issuers, path=presented.path
         )
@@ -271,10 +265,13 @@ class _Admission(Swapping):
     async def _revoked_as_signed(
         self, credential: Credential, presented: Presented
     ) -> Refused | None:
-        """What binds it in the spelling it was signed in: the app may read the one it came in."""
-        value = as_signed(credential.value)
-        owner = self.verifier.whose(value, allowed=credential.issuers, path=presented.path)
-        if not isinstance(owner, Legacy) or value == credential.value:
+        """What binds it as it was signed, by whichever issuer: the app may read it as it came.
+
+        In another spelling, or under a scheme where no issuer's tokens belong.
+        """
+        value, issuers = as_signed(credential.value), credential.issuers
+        owner = self.verifier.whose(value, allowed=issuers or None, path=presented.path)
+        if not isinstance(owner, Legacy) or (value == credential.value and issuers):
             return None
         signed = replace(credential, value=value)
         verdict = await self.judge_legacy(signed, owner.candidates, presented)
@@ -321,7 +318,7 @@ def _agree(several: Sequence[_Living]) -> bool:
 def _newest(alive: Sequence[_Living], presented: Presented) -> Admitted:
     """Of one subject's copies the one that lasts longest, which is the newest login."""
     credential, verdict = max(alive, key=_ends_at)
-    if len(alive) > 1 or presented.session_copies or presented.legacy_copies:
+    if presented.session_copies or presented.legacy_copies:
         presented.let_speak(credential)
     return verdict
 

@@ -110,11 +110,14 @@ class Store(Protocol):
         digest: bytes,
         *,
         cap: int | None,
+        legacy: bool = True,
         instead_of: Sequence[Claims] = (),
     ) -> Ended:
         """Insert a session begun by a login; beyond `cap` end the oldest, never swapped ones.
 
         Args:
+            cap: families that a subject may have: what came from one login counts once.
+            legacy: as in `end`.
             instead_of: legacy tokens that its client never got: what names them names the session.
         """
         ...

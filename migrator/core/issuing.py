@@ -95,9 +95,10 @@ class Issuing(Swapping):
     async def _issue(
         self, session: Session, prefix: str, *, cap: int | None, instead_of: Sequence[Claims] = ()
     ) -> Issued:
-        token = tokens.mint(prefix, self.secret())
-        digest = tokens.digest(token)
-        ended = await self.store.create(session, digest, cap=cap, instead_of=instead_of)
+        token, legacy = tokens.mint(prefix, self.secret()), await self._has_legacy()
+        ended = await self.store.create(
+            session, tokens.digest(token), cap=cap, legacy=legacy, instead_of=instead_of
+        )
         await self._settle(ended)
         self.usage.count(None, session.client, "issued:session")
         return Issued(token.decode("ascii"), "session", session.expires_at)
@@ -113,6 +114,7 @@ class Issuing(Swapping):
     async def _note_issued(self, jwts: Jwts) -> None:
         """Keep the last moment and largest exp we saw issued, for the drain horizon."""
         now = await self.now()
+        self.usage.issued(now, None)
         values = [jwts] if isinstance(jwts, str) else list(jwts.values())
         for value in values:
             if isinstance(value, str):
@@ -219,8 +221,7 @@ class Issuing(Swapping):
         if isinstance(verdict, verdicts.Refused):
             raise Refused(verdict.reason)
         session = verdict.principal.session
-        if session is None:
-            raise Refused(Reason.UNKNOWN_TOKEN)
+        assert session is not None  # it was judged by its row
         return session, verdict.principal.scopes
 
     async def _extend(self, session: Session, rolling: timedelta) -> Session:

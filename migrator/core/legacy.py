@@ -180,7 +180,7 @@ class Verifier:
         """
         if not self._issuers:
             return FOREIGN
-        owner = self.whose(credential, allowed=None, path=path)
+        owner = self.whose(credential, path=path)
         if isinstance(owner, Legacy):
             return Wrong(Reason.UNKNOWN_ISSUER)
         return FOREIGN if owner == Wrong(Reason.UNKNOWN_ISSUER) else owner

@@ -137,11 +137,9 @@ class Rollout:
 
         An open brownout turns `drain` into `cutover`, and nothing else into anything.
         """
-        phase = self._own_phase(issuer=issuer, client=client, bucket=bucket)
-        if phase is Phase.DRAIN and self.open:
-            hit = self.brownout_of(issuer=issuer, client=client, bucket=bucket)
-            return phase if hit is None else Phase.CUTOVER
-        return phase
+        if self.brownout_of(issuer=issuer, client=client, bucket=bucket) is not None:
+            return Phase.CUTOVER
+        return self._own_phase(issuer=issuer, client=client, bucket=bucket)
 
     def brownout_of(
         self, *, issuer: str | None, client: str | None, bucket: int

@@ -75,6 +75,7 @@ class Presented:
         fault: what makes the request itself unreadable (a repeated or malformed credential).
         route: what the settings name this path, None for any other.
         forged: an unsafe method from another site, see `shims/csrf.py`.
+        strict: the settings name this path strict: neither memory nor cache may speak for it.
         path, user_agent, ip: for foreign rules and for the session's row.
     """
 
@@ -89,6 +90,7 @@ class Presented:
     fault: Reason | None = None
     route: Route | None = None
     forged: bool = False
+    strict: bool = False
     path: str = "/"
     user_agent: str | None = None
     ip: str | None = None

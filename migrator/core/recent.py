@@ -33,6 +33,8 @@ LIFE_NS = 60 * SECOND_NS
 # Twice the life of anything that could bring a revoked session back: a fill, or a cached entry.
 SUSPECT_NS = 120 * SECOND_NS
 FOREVER = 2**63
+# More revocations than two minutes of a large deployment bring; beyond it no cache is believed.
+MOST_EVICTED = 100_000
 
 # What an eviction names: a digest, ("subject", realm, subject), ("issuer", id), ("kid", issuer,
 # kid); to listeners also every legacy token, or everything.
@@ -169,6 +171,9 @@ class Recent:
                 if entry is not None:
                     self._keep_use(entry)
             self._prune(now)
+            if len(self._evicted) > MOST_EVICTED:
+                self._suspect_all(now)
+                self._evicted.clear()
         self._tell(about)
 
     def _named(self, about: About) -> list[bytes]:
@@ -188,10 +193,13 @@ class Recent:
         """Forget everything, drop every fill under way, and believe no cache for two minutes."""
         with self._lock:
             self._generation += 1
-            self._floor = self._generation
-            self._all_suspect_until = self._ticks() + SUSPECT_NS
+            self._suspect_all(self._ticks())
             self._empty()
         self._tell(ALL)
+
+    def _suspect_all(self, now: int) -> None:
+        self._floor = self._generation
+        self._all_suspect_until = now + SUSPECT_NS
 
     def after_fork(self) -> None:
         """Begin anew in a child, whatever another thread of the parent was doing here."""
@@ -265,10 +273,8 @@ class Recent:
             self._unwritten.append(entry)
 
     def _prune(self, now: int) -> None:
-        while self._evicted:
-            oldest = next(iter(self._evicted))
-            if self._evicted[oldest][1] > now - SUSPECT_NS:
-                return
+        # Ends with what was evicted just now, at the latest.
+        while self._evicted[oldest := next(iter(self._evicted))][1] <= now - SUSPECT_NS:
             del self._evicted[oldest]
 
 

@@ -88,7 +88,9 @@ class Refreshing(Issuing):
         if issued is None:
             await self._bind(presented)
             return None
-        return await self.carried(str(issued.token).encode())
+        found = await self.carried(str(issued.token).encode())
+        # Memory may not know yet how far it was just carried on.
+        return replace(found, session=replace(found.session, expires_at=issued.expires_at))
 
     async def _carried_or_back(self, token: bytes) -> Carried:
         """The session of `token`; one that is merely over too, where its client goes back.

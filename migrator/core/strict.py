@@ -33,6 +33,7 @@ _PADDED = re.compile(
 _LAST_CHARS: Final = {1: frozenset(b"AEIMQUYcgkosw048"), 2: frozenset(b"AQgw")}
 _KID = re.compile(r"[A-Za-z0-9._~:/+=@#-]{1,128}")
 _BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+_STEPS: Final = {"[": 1, "{": 1, "]": -1, "}": -1}
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 # crit and b64 change what is signed (RFC 7797); zip, enc and cty say that there is more inside
@@ -120,37 +121,34 @@ def read_object(raw: bytes, *, largest_int: int = LARGEST_INT) -> dict[str, obje
 def _depth(text: str) -> int:
     deepest = depth = 0
     for mark in _BRACKETS.findall(text):
-        if mark in "[{":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif mark in "]}":
-            depth -= 1
+        depth += _STEPS.get(mark, 0)
+        deepest = max(deepest, depth)
     return deepest
 
 
 def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise NotStrictError("a name is repeated")
+        raise NotStrictError
     return found
 
 
 def _finite(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
-        raise NotStrictError("a number is out of range")
+        raise NotStrictError
     return number
 
 
-def _constant(_text: str) -> object:
-    raise NotStrictError("NaN and Infinity are not JSON")
+def _constant(_text: str) -> object:  # NaN and Infinity are not JSON
+    raise NotStrictError
 
 
 @lru_cache(maxsize=4)
 def _decoder(largest_int: int) -> json.JSONDecoder:
     def bounded(text: str) -> int:
         if len(text) > _INT_CHARS or abs(int(text)) > largest_int:
-            raise NotStrictError("an integer is out of range")
+            raise NotStrictError
         return int(text)
 
     return json.JSONDecoder(

@@ -6,10 +6,11 @@ This file, legacy.py and what they import are what is deleted when a migration i
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 from migrator.core import tokens
+from migrator.core.asking import Case
 from migrator.core.comparing import Presence, Shadow, route_class
 from migrator.core.errors import Unavailable
 from migrator.core.flow import CACHE_LIFE, Flow, principal_of
@@ -18,7 +19,7 @@ from migrator.core.phases import RULES, Phase, bucket_of
 from migrator.core.recent import Entry
 from migrator.core.seen import plain
 from migrator.core.sessions import FAR, Origin, Session, swap_end
-from migrator.core.verdicts import Admitted, Notice, Passed, Principal, Reason, Refused
+from migrator.core.verdicts import Admitted, Passed, Principal, Reason, Refused
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -39,7 +40,7 @@ class Swapping(Flow):
         self, credential: Credential, candidates: tuple[Issuer, ...], presented: Presented
     ) -> Verdict:
         """What the phase table says of a legacy token, and how it stands with us."""
-        remembered = self.recent.peek(credential.value, credential.issuers)
+        remembered = self._remembered(credential, presented)
         if remembered is not None:
             return remembered
         mark = self.recent.mark()
@@ -71,19 +72,57 @@ class Swapping(Flow):
             return self.refuse_retired(claims, client, rollout)
 
         now = await self.now()
-        edge = rollout.edge_after(now) or FAR  # where the verdict may be another, memory ends
-        swaps = self._swaps(rule, rollout, claims, credential, bucket, now)
+        case = Case(
+            claims=claims,
+            client=client,
+            bucket=bucket,
+            rule=rule,
+            rollout=rollout,
+            swaps=self._swaps(rule, rollout, claims, credential, bucket, now),
+            opens=self.node.openings.allows(
+                claims.realm, claims.subject, most=self.terms.swaps_per_minute
+            ),
+            edge=rollout.edge_after(now) or FAR,
+            mark=mark,
+        )
         try:
-            standing = await (
-                self.swap(claims, client=client, bucket=bucket, presented=presented)
-                if swaps
-                else self.store.check(claims)
+            shared = await self.flights.share(
+                (f"legacy {case.swaps} {case.opens}", claims.fingerprint),
+                partial(self._asked_legacy, case, credential, presented),
+                partial(self._remembered, credential, presented),
             )
         except Unavailable:
             if rule.legacy == "shadow":
                 self._saw(claims, client, presented)
                 return Passed()
             raise
+        if isinstance(shared, Admitted):
+            return shared
+        (standing, verdict), is_own = shared
+        if is_own:
+            return verdict
+        return await self._settled(standing, case, credential, presented)
+
+    def _remembered(self, credential: Credential, presented: Presented) -> Admitted | None:
+        if presented.strict:
+            return None
+        return self.recent.peek(credential.value, credential.issuers)
+
+    async def _asked_legacy(
+        self, case: Case, credential: Credential, presented: Presented
+    ) -> tuple[Standing, Verdict]:
+        standing = await (
+            self.swap(case.claims, client=case.client, bucket=case.bucket, presented=presented)
+            if case.swaps and case.opens
+            else self.store.check(case.claims)
+        )
+        return standing, await self._settled(standing, case, credential, presented)
+
+    async def _settled(
+        self, standing: Standing, case: Case, credential: Credential, presented: Presented
+    ) -> Verdict:
+        """The verdict on a legacy token that stands so, counted and remembered."""
+        claims, client, rule = case.claims, case.client, case.rule
         self.clock.learn(standing.read_at)
         verdict = await self._judge_standing(standing, claims, client)
         if isinstance(verdict, Refused):
@@ -93,17 +132,19 @@ class Swapping(Flow):
             self._saw(claims, client, presented)
             return Passed(verdict.reason, shadow=Shadow(claims.issuer, client, verdict.reason))
         self._saw(claims, client, presented)
-        if rule.notice and _is_late(claims, rollout):
+        if case.swaps and standing.session is None:
+            self.usage.count(claims.issuer, client, "unswapped")
+        if case.is_late():
             self.usage.count(claims.issuer, client, "late")
         verdict = replace(
             verdict,
-            hand_out=self.token_of(standing, claims) if swaps else None,
-            notice=_notice(rule, rollout),
+            hand_out=self.token_of(standing, claims) if case.swaps else None,
+            notice=case.notice(),
             shadow=Shadow(claims.issuer, client, claims=claims)
             if rule.legacy == "shadow"
             else None,
         )
-        self._remember_legacy(credential.value, standing, claims, client, verdict, mark, edge)
+        self._remember_legacy(credential.value, standing, verdict, case)
         return verdict
 
     def _saw(self, claims: Claims, client: str | None, presented: Presented) -> None:
@@ -168,9 +209,6 @@ class Swapping(Flow):
         """How a legacy token stands once it has a session."""
         now = await self.now()
         key = self.terms.swap_keys[0]
-        token = tokens.derive(
-            self.terms.session_prefix, key=key.secret, fingerprint=claims.fingerprint
-        )
         session = self.session_of(
             claims,
             client=client,
@@ -181,15 +219,18 @@ class Swapping(Flow):
             user_agent=presented.user_agent if presented else None,
             ip=presented.ip if presented else None,
         )
-        return await self.store.swap(
+        standing = await self.store.swap(
             claims,
             Ticket(
                 session=session,
-                digest=tokens.digest(token),
+                digest=tokens.digest(self._derived(key.secret, claims)),
                 swap_key_id=key.id,
                 percent_bucket=bucket,
             ),
         )
+        if standing.session is not None and standing.session.id == session.id:
+            self.node.openings.opened(claims.realm, claims.subject)
+        return standing
 
     def session_of(
         self,
@@ -249,10 +290,10 @@ class Swapping(Flow):
         session = standing.session
         if session is None:
             return Reason.SESSION_ENDED
-        ended = self.over(session, await self.now())
-        if ended is not None:
-            return ended
-        return Reason.SUPERSEDED if self._was_superseded(standing, claims) else None
+        over = self.over(session, await self.now())
+        if over is not Reason.SESSION_ENDED and self._was_superseded(standing, claims):
+            return Reason.SUPERSEDED  # bound in every phase, where a session that idled is not
+        return over
 
     def _was_superseded(self, standing: Standing, claims: Claims) -> bool:
         # The row is authoritative over derivation: once its session got another token
@@ -269,18 +310,19 @@ class Swapping(Flow):
         key = self._keys.get(standing.swap_key_id or "")
         if key is None or standing.digest is None:
             return None
+        return self._derived(key, claims)
+
+    def _derived(self, key: bytes, claims: Claims) -> bytes:
         return tokens.derive(self.terms.session_prefix, key=key, fingerprint=claims.fingerprint)
 
     def _remember_legacy(
         self,
         presented: bytes,
         standing: Standing,
-        claims: Claims,
-        client: str | None,
         verdict: Admitted,
-        mark: Mark,
-        edge: datetime,
+        case: Case,
     ) -> None:
+        claims, client, mark = case.claims, case.client, case.mark
         about: tuple[About, ...] = (
             ("subject", claims.realm, claims.subject),
             ("issuer", claims.issuer),
@@ -292,21 +334,36 @@ class Swapping(Flow):
             as_session = principal_of(session, verdict.principal.scopes)
             found = Found(digest=digest, session=session, read_at=standing.read_at)
             self._target(found, Admitted(as_session), about, mark)
+        elif self.terms.swap_keys and case.may_open_elsewhere():
+            digest = self._foreseen(claims, verdict, about, mark)
         tally = self.usage.tally(
             claims.issuer, client, "swapped" if verdict.hand_out else "legacy"
         )
         tally.bump()
-        until = min(standing.read_at + CACHE_LIFE, claims.exp, edge)
+        until = min(standing.read_at + CACHE_LIFE, claims.exp, case.edge)
         entry = Entry(
             verdict,
             until=self.clock.ticks_at(until),
             tally=tally,
             about=about,
             stamp=mark.stamp,
-            target=digest if session is not None else None,
+            target=digest,
             claims=claims,
         )
         self.recent.fill(tokens.digest(presented), entry, mark)
+
+    def _foreseen(
+        self, claims: Claims, verdict: Admitted, about: tuple[About, ...], mark: Mark
+    ) -> bytes:
+        """The digest its session would have; an entry that admits nobody stands for it.
+
+        Whoever opens that session elsewhere and ends it names the digest alone in the feed.
+        """
+        digest = tokens.digest(self._derived(self.terms.swap_keys[0].secret, claims))
+        tally = self.usage.tally(None, None, "session")
+        entry = Entry(verdict, until=0, tally=tally, about=(digest, *about))
+        self.recent.fill(digest, entry, mark, used=False)
+        return digest
 
     def _target(
         self, found: Found, verdict: Admitted, about: tuple[About, ...], mark: Mark
@@ -327,8 +384,6 @@ BINDING = frozenset(
 )
 # Where a refresh token is presented for what it is: to be exchanged, or to be revoked.
 _TAKES_REFRESH = frozenset({"refresh", "logout"})
-# A node issues legacy tokens until it has read of the drain; by then it has, or holds no lease.
-_DRAIN_TAKES = timedelta(seconds=30)
 # No cohort covers it: what could not be verified belongs to nobody's share.
 _NO_BUCKET = 100
 _CLIENT_CHARS = 64
@@ -339,15 +394,3 @@ def client_of(user_agent: str | None) -> str | None:
     """The program that presents a credential: its User-Agent's first product (RFC 9110 10.1.5)."""
     words = (user_agent or "").split(maxsplit=1)
     return plain(words[0], _CLIENT_CHARS) if words else None
-
-
-def _is_late(claims: Claims, rollout: Rollout) -> bool:
-    """Whether it was issued after the drain took effect, by a signer that we do not see."""
-    since = rollout.drain_since
-    return since is not None and claims.iat is not None and claims.iat > since + _DRAIN_TAKES
-
-
-def _notice(rule: Rule, rollout: Rollout) -> Notice | None:
-    if not rule.notice or rollout.drain_since is None:
-        return None
-    return Notice(deprecated_at=rollout.drain_since, sunset_at=rollout.sunset_at)

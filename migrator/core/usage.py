@@ -181,6 +181,12 @@ class Usage:
         if len(self.routes) < MOST_TALLIES or (path, reason) in self.routes:
             self.routes[path, reason] = self.routes.get((path, reason), 0) + 1
 
+    def count_routes(self) -> None:
+        """Count what `observed` noted since the last time."""
+        for (path, reason), count in list(self.routes.items()):
+            self.tally(None, path, f"route:{reason}").count += count
+            del self.routes[path, reason]
+
     def differ(self, difference: Difference, count: int = 1) -> None:
         """Count answers of the app that are not what the shim's would be."""
         self.differences.add(difference, count)

@@ -68,11 +68,15 @@ class Redis:
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class Memory:
-    """The memory of recent verdicts in each process. `trust_ms` 0 is strict: always ask."""
+    """The memory of recent verdicts in each process.
+
+    `trust_ms` 0 is strict everywhere, `strict_routes` are where it is: Postgres alone is asked.
+    """
 
     entries: Whole = 100_000
     poll_ms: Count = 400
     trust_ms: Whole = 900
+    strict_routes: tuple[PathPattern, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
@@ -141,10 +145,16 @@ class SwapKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class Swap:
-    """How a legacy token becomes a session. The first key derives, the others still match."""
+    """How a legacy token becomes a session. The first key derives, the others still match.
+
+    Args:
+        per_minute: how many sessions a subject's tokens may open in a minute, in each process;
+            what comes beyond is admitted unswapped. 0: any number.
+    """
 
     keys: tuple[SwapKey, ...] = ()
     min_remaining: Duration = timedelta(minutes=10)
+    per_minute: Whole = 600
     header: HeaderName = "Session-Token"
 
 

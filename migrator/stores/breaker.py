@@ -36,6 +36,11 @@ class Breaker:
         """Whether calls are being held back, but for probes."""
         return self._open_until is not None
 
+    @property
+    def is_well(self) -> bool:
+        """Whether the last call succeeded, as far as is known."""
+        return self._open_until is None and not self._failures
+
     def allows(self) -> bool:
         """Whether to try now. A yes while open makes the caller the probe."""
         if self._open_until is None:

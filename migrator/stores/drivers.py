@@ -26,6 +26,12 @@ from sqlalchemy.engine import make_url
 
 from migrator.core.errors import Unavailable
 from migrator.core.flow import run
+from migrator.stores.connections import (
+    TO_CONNECT,
+    AsyncConnection,
+    Connection,
+    require_no_doubt,
+)
 from migrator.stores.watchdog import Watchdog, shut
 
 if TYPE_CHECKING:
@@ -66,7 +72,7 @@ class BlockingDriver:
         _reset_after_fork(self)
 
     def _forget(self) -> None:
-        self._idle: deque[psycopg.Connection[Any]] = deque()
+        self._idle: deque[Connection] = deque()
         few = _few(self._room)
         self._slots = threading.BoundedSemaphore(self._room - few)
         self._few_slots = threading.BoundedSemaphore(few)
@@ -96,6 +102,7 @@ class BlockingDriver:
             pooled = self._pooled()
             connection = pooled or self._connect(deadline)
             key = self._watchdog.watch(connection, deadline)
+            doubts = connection.doubts
             try:
                 rows = _pipelined(connection, steps)
             except psycopg.Error as error:
@@ -110,14 +117,15 @@ class BlockingDriver:
                 raise
             self._watchdog.release(key)
             self._idle.append(connection)
+            require_no_doubt(connection, doubts, steps)
             return rows
 
-    def _pooled(self) -> psycopg.Connection[Any] | None:
+    def _pooled(self) -> Connection | None:
         with suppress(IndexError):
             return self._idle.pop()
         return None
 
-    def _connect(self, deadline: float) -> psycopg.Connection[Any]:
+    def _connect(self, deadline: float) -> Connection:
         # libpq's own timeout is two seconds at the least, so the wait is ours: a thread connects,
         # and closes what nobody waits for any more.
         attempt = _Attempt(self._conninfo)
@@ -141,11 +149,11 @@ class _Attempt:
         self._lock = threading.Lock()
         self._ended = threading.Event()
         self._given_up = False
-        self._made: psycopg.Connection[Any] | None = None
+        self._made: Connection | None = None
         self._error: psycopg.Error | None = None
         threading.Thread(target=self._make, name="migrator-connect", daemon=True).start()
 
-    def within(self, seconds: float) -> psycopg.Connection[Any]:
+    def within(self, seconds: float) -> Connection:
         self._ended.wait(max(seconds, 0))
         with self._lock:
             if self._made is not None:
@@ -157,11 +165,12 @@ class _Attempt:
 
     def _make(self) -> None:
         try:
-            made = psycopg.connect(
-                **{"connect_timeout": 2, **self._info},
+            made = Connection.connect(
+                **{**TO_CONNECT, **self._info},
                 autocommit=True,
                 prepare_threshold=_PREPARE_AFTER,
             )
+            made.listen()
         except psycopg.Error as error:
             self._error = error
             self._ended.set()
@@ -225,8 +234,9 @@ class AsyncDriver:
             pooled = pool.idle.pop() if pool.idle else None
             connection = pooled or await self._connect(deadline)
             alarm = loop.call_at(deadline, shut, connection)
+            doubts = connection.doubts
             try:
-                rows = await _pipelined_async(connection, steps)
+                rows = await _pipelined_shielded(connection, steps)
             except psycopg.Error as error:
                 alarm.cancel()
                 await connection.close()
@@ -237,16 +247,18 @@ class AsyncDriver:
                 # Cancelled half-way: what is on the wire belongs to nobody, so the line is cut.
                 alarm.cancel()
                 shut(connection)
+                await connection.close()
                 raise
             alarm.cancel()
             pool.idle.append(connection)
+            require_no_doubt(connection, doubts, steps)
             return rows
 
-    async def _connect(self, deadline: float) -> psycopg.AsyncConnection[Any]:
+    async def _connect(self, deadline: float) -> AsyncConnection:
         try:
             async with asyncio.timeout_at(deadline):
-                return await psycopg.AsyncConnection.connect(
-                    **{"connect_timeout": 2, **self._conninfo},
+                made = await AsyncConnection.connect(
+                    **{**TO_CONNECT, **self._conninfo},
                     autocommit=True,
                     prepare_threshold=_PREPARE_AFTER,
                 )
@@ -254,6 +266,8 @@ class AsyncDriver:
             raise Unavailable(_STORE, "no connection within the budget") from None
         except psycopg.Error as error:
             raise _unavailable(error) from error
+        made.listen()
+        return made
 
     def close(self) -> None:
         """Close every idle connection, of whichever loop; nothing has to be awaited for that."""
@@ -265,7 +279,7 @@ class _LoopPool:
     """The connections of one event loop."""
 
     def __init__(self, room: int) -> None:
-        self.idle: deque[psycopg.AsyncConnection[Any]] = deque()
+        self.idle: deque[AsyncConnection] = deque()
         few = _few(room)
         self.slots = asyncio.Semaphore(room - few)
         self.few_slots = asyncio.Semaphore(few)
@@ -289,6 +303,22 @@ def _pipelined(connection: psycopg.Connection[Any], steps: Sequence[Step]) -> li
     with connection.pipeline():
         cursors = [connection.execute(*step, binary=True) for step in steps]
     return [_rows(cursor) for cursor in cursors]
+
+
+async def _pipelined_shielded(
+    connection: psycopg.AsyncConnection[Any], steps: Sequence[Step]
+) -> list[list[Row]]:
+    # Cancelled itself, psycopg asks the server to cancel over a new connection, and waits for it
+    # seconds where the server is frozen. So the line is cut first, and then it has nobody to ask.
+    work = asyncio.ensure_future(_pipelined_async(connection, steps))
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        shut(connection)
+        await asyncio.wait((work,))
+        if not work.cancelled():
+            work.exception()
+        raise
 
 
 async def _pipelined_async(

@@ -31,6 +31,23 @@ class Crowded(Exception):
     """No connection became free in time. Redis is not to blame, so it is no outage."""
 
 
+class Place:
+    """One of so many places at once. Raises Crowded where none becomes free in time."""
+
+    __slots__ = ("_room", "_wait_s")
+
+    def __init__(self, room: threading.Semaphore, wait_s: float) -> None:
+        self._room = room
+        self._wait_s = wait_s
+
+    def __enter__(self) -> None:
+        if not self._room.acquire(timeout=self._wait_s):
+            raise Crowded
+
+    def __exit__(self, *_: object) -> None:
+        self._room.release()
+
+
 class Health:
     """What one process knows of its Redis: the breaker, and a count of each fault."""
 
@@ -49,6 +66,13 @@ class Health:
     def allows(self) -> bool:
         """Whether to ask Redis now; a no is counted as skipped."""
         if self.breaker.allows():
+            return True
+        self.count("skipped")
+        return False
+
+    def is_well(self) -> bool:
+        """Whether the last question was answered; a no is counted as skipped."""
+        if self.breaker.is_well:
             return True
         self.count("skipped")
         return False

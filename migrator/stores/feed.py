@@ -56,14 +56,19 @@ ON CONFLICT (id) DO UPDATE SET
 # What it issued outlives it: the drain horizon still counts a node that has gone.
 _LEAVE = "UPDATE {s}.nodes SET lease_until = clock_timestamp() WHERE id = %(id)s"
 
+# Dated when it is written; but what was issued by when, for a node may write long after it issued
+# (it was cut off), and a drain that took effect in between would look as if it had not.
 _COUNT = """
 INSERT INTO {s}.legacy_usage AS u (hour, issuer, client, outcome, count, last_at)
-SELECT date_trunc('hour', clock_timestamp()), issuer, client, outcome, count, clock_timestamp()
+SELECT date_trunc('hour', clock_timestamp()), issuer, client, outcome, count,
+  CASE WHEN outcome = 'issued:legacy'
+    THEN least(%(issued_at)s::timestamptz, clock_timestamp())
+    ELSE clock_timestamp() END
 FROM unnest(%(issuers)s::text[], %(clients)s::text[], %(outcomes)s::text[], %(counts)s::bigint[])
   AS c (issuer, client, outcome, count)
 ORDER BY issuer, client, outcome
 ON CONFLICT (hour, issuer, client, outcome) DO UPDATE
-SET count = u.count + excluded.count, last_at = excluded.last_at"""
+SET count = u.count + excluded.count, last_at = greatest(u.last_at, excluded.last_at)"""
 
 _SIGHT = """
 INSERT INTO {s}.legacy_subjects AS l (
@@ -248,15 +253,25 @@ class Feed:
         """Say goodbye: the lease ends now."""
         self._run((_LEAVE, {"id": node_id}))
 
-    def count(self, counted: Sequence[tuple[What, int]], minutes: Mapping[str, int]) -> None:
-        """Add to this hour's usage, and to this minute's figures, or to neither."""
+    def count(
+        self,
+        counted: Sequence[tuple[What, int]],
+        minutes: Mapping[str, int],
+        issued_at: datetime | None,
+    ) -> None:
+        """Add to this hour's usage, and to this minute's figures, or to neither.
+
+        Args:
+            issued_at: when this node last issued a legacy token.
+        """
+        counting = self._counting(counted, issued_at)
         if minutes:
-            self._run(*self._counting(counted), (guards.MINUTES, guards.minutes_of(minutes)))
+            self._run(*counting, (guards.MINUTES, guards.minutes_of(minutes)))
         elif counted:
-            self._run(*self._counting(counted))
+            self._run(*counting)
 
     def _counting(
-        self, counted: Sequence[tuple[What, int]]
+        self, counted: Sequence[tuple[What, int]], issued_at: datetime | None
     ) -> tuple[tuple[str, Mapping[str, object]], ...]:
         if not counted:
             return ()
@@ -268,6 +283,7 @@ class Feed:
                     "clients": [what.client for what, _ in counted],
                     "outcomes": [what.outcome for what, _ in counted],
                     "counts": [count for _, count in counted],
+                    "issued_at": issued_at,
                 },
             ),
         )

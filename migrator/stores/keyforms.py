@@ -262,6 +262,8 @@ def _material(entry: Mapping[str, object], kty: object) -> Public | bytes:
     if not isinstance(kty, str) or kty not in _PUBLIC_MEMBERS:
         raise _Bad("key-unreadable", "its kty is not one of RSA, EC, OKP and oct")
     public = {name: entry[name] for name in _PUBLIC_MEMBERS[kty]}
+    if kty == "RSA":
+        _judge_exponent(int.from_bytes(urlsafe_b64decode(f"{public['e']}==")))
     read: Callable[[dict[str, object]], object] = {
         "RSA": RSAAlgorithm.from_jwk,
         "EC": ECAlgorithm.from_jwk,
@@ -337,12 +339,16 @@ def _judge_secret(secret: bytes, algorithms: Collection[str]) -> None:
         raise _Bad("key-well-known", "whoever reads the list can sign")
 
 
+def _judge_exponent(exponent: int) -> None:
+    if exponent < 3 or exponent % 2 == 0:
+        raise _Bad("key-rsa-exponent", "an exponent below 3, or an even one")
+
+
 def _judge_rsa(key: RSAPublicKey) -> None:
     numbers = key.public_numbers()
     if key.key_size < _RSA_BITS:
         raise _Bad("key-rsa-small", f"{key.key_size} bits (RFC 7518 section 3.3)")
-    if numbers.e < 3 or numbers.e % 2 == 0:
-        raise _Bad("key-rsa-exponent", "an exponent below 3, or an even one")
+    _judge_exponent(numbers.e)
     if is_roca(numbers.n):
         raise _Bad("key-roca", "its modulus has the fingerprint of a broken generator")
 

@@ -115,6 +115,7 @@ class MemoryStore:
         digest: bytes,
         *,
         cap: int | None,
+        legacy: bool = True,
         instead_of: Sequence[Claims] = (),
     ) -> Ended:
         """See `Store.create`."""
@@ -125,14 +126,8 @@ class MemoryStore:
                 self._name(session.id, digest)
             if cap is None:
                 return Ended()
-            now = self._clock()
-            counted = [
-                one
-                for one in self._living(session.subject, session.realm)
-                if one.kind == "session" and one.origin in _CAPPED and _lives(one, now)
-            ]
-            over = sorted(counted, key=_age, reverse=True)[cap:]
-            return self._end((one.id for one in over), reason="cap", by="cap")
+            ids = self._over(session.subject, session.realm, cap, legacy=legacy)
+            return self._end(ids, reason="cap", by="cap")
 
     async def extend(self, session_id: UUID, expires_at: datetime) -> None:
         """See `Store.extend`."""
@@ -341,6 +336,18 @@ class MemoryStore:
             for session in self._sessions.values()
             if (session.realm, session.subject) == (realm, subject) and session.revoked_at is None
         ]
+
+    def _over(self, subject: str, realm: str, cap: int, *, legacy: bool) -> Sequence[UUID]:
+        """The sessions of the families beyond the newest `cap`."""
+        families: dict[object, list[Session]] = {}
+        now = self._clock()
+        for one in self._living(subject, realm):
+            if one.kind == "session" and _lives(one, now):
+                named = min(self._families(one.id), default=None) if legacy else None
+                families.setdefault(named or one.id, []).append(one)
+        counted = [of for of in families.values() if all(one.origin in _CAPPED for one in of)]
+        counted.sort(key=lambda of: max(map(_age, of)), reverse=True)
+        return [one.id for of in counted[cap:] for one in of]
 
     def _rows(self, session_id: UUID) -> Sequence[LegacyRow]:
         return [row for row in self._legacy.values() if row.session_id == session_id]

@@ -110,15 +110,16 @@ class Postgres:
         digest: bytes,
         *,
         cap: int | None,
+        legacy: bool = True,
         instead_of: Sequence[Claims] = (),
     ) -> Ended:
         """See `Store.create`."""
         facts = {**_columns(session), "digest": digest, "cap": cap or 0}
         locks = dict.fromkeys([subject_lock(session.realm, session.subject)])
         steps: list[Step] = [(self._sql["CREATE"], facts)]
-        if cap is not None:
-            steps.append((self._sql["CAP"], facts))
         steps += self._planting(session, instead_of)
+        if cap is not None:  # last: by then its own family is known
+            steps.append((self._sql["CAP" if legacy else "CAP_EACH"], facts))
         for claims in instead_of:
             locks |= dict.fromkeys(locks_of(claims))
         rows = await self._driver.run(
@@ -127,7 +128,7 @@ class Postgres:
             *steps,
             (q.COMMIT, None),
         )
-        return _ended(rows[3]) if cap is not None else Ended()
+        return _ended(rows[-2]) if cap is not None else Ended()
 
     async def extend(self, session_id: UUID, expires_at: datetime) -> None:
         """See `Store.extend`."""

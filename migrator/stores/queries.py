@@ -137,21 +137,39 @@ DELETE FROM {s}.legacy_tokens
 WHERE session_id = %(session_id)s AND swap_key_id IS NULL AND purpose = 'refresh'
   AND adopted_at < clock_timestamp() - interval '1 hour'"""
 
-# Oldest out. A swapped or backfilled session is never capped: its JWT would have lived.
-CAP = """
-WITH over AS (
-  SELECT id FROM {s}.sessions
-  WHERE realm = %(realm)s AND subject = %(subject)s AND revoked_at IS NULL AND kind = 'session'
-    AND origin IN ('login', 'regenerate') AND expires_at > clock_timestamp()
-  ORDER BY created_at DESC, id DESC OFFSET %(cap)s),
+# Oldest out, by families: what came from one login counts once and goes together. A family with a
+# swapped or backfilled session in it is never capped: its JWT would have lived.
+_CAP = """
+over AS (
+  SELECT family FROM living GROUP BY family HAVING bool_and(origin IN ('login', 'regenerate'))
+  ORDER BY max(created_at) DESC, max(id::text) DESC OFFSET %(cap)s),
 ended AS (
   UPDATE {s}.sessions s
   SET revoked_at = clock_timestamp(), revoked_reason = 'cap', revoked_by = 'cap'
-  FROM over WHERE s.id = over.id AND s.revoked_at IS NULL RETURNING s.id, s.digest),
+  FROM living JOIN over USING (family) WHERE s.id = living.id AND s.revoked_at IS NULL
+  RETURNING s.id, s.digest),
 fed AS (
   INSERT INTO {s}.feed (kind, key) SELECT 'session', encode(digest, 'hex') FROM ended
   WHERE digest IS NOT NULL)
 SELECT id, digest FROM ended"""
+
+_CAPPED = """
+  FROM {s}.sessions s
+  WHERE s.realm = %(realm)s AND s.subject = %(subject)s AND s.revoked_at IS NULL
+    AND s.kind = 'session' AND s.expires_at > clock_timestamp()"""
+
+CAP = f"""
+WITH living AS (
+  SELECT s.id, s.created_at, s.origin, coalesce((
+    SELECT min(t.issuer || E'\\x1f' || t.family) FROM {{s}}.legacy_tokens t
+    WHERE t.session_id = s.id AND t.family IS NOT NULL), s.id::text) AS family {_CAPPED}),
+{_CAP}"""
+
+# Once retired there are no families left.
+CAP_EACH = f"""
+WITH living AS (
+  SELECT s.id, s.created_at, s.origin, s.id::text AS family {_CAPPED}),
+{_CAP}"""
 
 EXTEND = """
 WITH moved AS (
@@ -174,8 +192,11 @@ WHERE digest IS NOT NULL"""
 # ---- endings -----------------------------------------------------------------------------------
 
 # Durable on the standby before it is acknowledged, where there is a synchronous one: a failover
-# must not bring a revoked session back.
-SYNCHRONOUS = "SET LOCAL synchronous_commit = remote_apply"
+# must not bring a revoked session back. A commit waits only for what it wrote itself: the message
+# is for who asks again after a wait that broke off, and finds nothing left to write.
+SYNCHRONOUS = """
+SELECT set_config('synchronous_commit', 'remote_apply', true),
+  pg_logical_emit_message(true, 'migrator', '')"""
 LOCK_TIMEOUT = "SET LOCAL lock_timeout = '250ms'"
 LOCK = "SELECT pg_advisory_xact_lock(%(lock)s)"
 

@@ -28,7 +28,7 @@ from urllib.parse import quote
 
 from migrator.core.interfaces import Found, Tombstone
 from migrator.stores import entries, redis_clients
-from migrator.stores.faults import Crowded, Health
+from migrator.stores.faults import Crowded, Health, Place
 from migrator.stores.hints import Hints as Hints
 from migrator.stores.hints import channel_of
 from migrator.stores.redis_clients import (
@@ -142,11 +142,14 @@ class BlockingRedis:
         return found
 
     async def fill(self, found: Found) -> None:
-        """Keep `found` unless something is there, until its read time plus the entry's life."""
+        """Keep `found` unless something is there, until its read time plus the entry's life.
+
+        Not where the last question failed: one request waits out one budget, not two.
+        """
         value = entries.encode(found)
         if value is None:
             self._health.count("uncachable")
-        elif self._health.allows():
+        elif self._health.is_well():
             key, ends_at_ms = self._keys.key(found.digest), self._keys.ends_at_ms(found)
             self._ask(lambda client: client.set(key, value, nx=True, pxat=ends_at_ms))
 
@@ -178,13 +181,22 @@ class BlockingRedis:
     def _ask(self, act: Callable[[BlockingClient], _T]) -> _T | None:
         try:
             client = self._current()
-            with _Place(self._room, self._budget_s / 2), deadline(self._budget_s):
-                answer = act(client)
+            with Place(self._room, self._budget_s / 2), deadline(self._budget_s):
+                try:
+                    answer = act(client)
+                finally:
+                    self._close_again(client)
         except Exception as error:  # noqa: BLE001 - whatever it was, a cache never fails a request
             self._health.failed(error)
             return None
         self._health.breaker.succeeded()
         return answer
+
+    def _close_again(self, client: BlockingClient) -> None:
+        """Another thread gave it up meanwhile, and we may have connected it anew."""
+        if client is not self._client and self._pid == os.getpid():
+            with suppress(Exception):
+                redis_clients.close(client)
 
     def _current(self) -> BlockingClient:
         if self._pid != os.getpid():
@@ -202,23 +214,6 @@ class BlockingRedis:
         self._client, self._pid = None, os.getpid()
         self._room = threading.Semaphore(self._connections)
         self._health = Health(self._clock)
-
-
-class _Place:
-    """One of so many places at once. Raises Crowded where none becomes free in time."""
-
-    __slots__ = ("_room", "_wait_s")
-
-    def __init__(self, room: threading.Semaphore, wait_s: float) -> None:
-        self._room = room
-        self._wait_s = wait_s
-
-    def __enter__(self) -> None:
-        if not self._room.acquire(timeout=self._wait_s):
-            raise Crowded
-
-    def __exit__(self, *_: object) -> None:
-        self._room.release()
 
 
 class AsyncRedis:
@@ -274,7 +269,7 @@ class AsyncRedis:
         value = entries.encode(found)
         if value is None:
             self._health.count("uncachable")
-        elif self._health.allows():
+        elif self._health.is_well():
             key, ends_at_ms = self._keys.key(found.digest), self._keys.ends_at_ms(found)
             await self._ask(lambda client: client.set(key, value, nx=True, pxat=ends_at_ms))
 
@@ -308,7 +303,7 @@ class AsyncRedis:
             held = await self._current()
             async with asyncio.timeout(self._budget_s), held.room:
                 entered = True
-                answer = await act(held.client)
+                answer = await held.ask(act)
         except TimeoutError as error:
             self._health.failed(error if entered else Crowded())
             return None
@@ -349,12 +344,23 @@ class _OfLoop:
     and never asked for a second value, is told.
     """
 
-    __slots__ = ("_waiting", "client", "room")
+    __slots__ = ("_closed", "_waiting", "client", "room")
 
     def __init__(self, client: AsyncClient, room: asyncio.Semaphore) -> None:
         self.client = client
         self.room = room
         self._waiting: AsyncGenerator[None, None] | None = None
+        self._closed = False
+
+    async def ask(self, act: Callable[[AsyncClient], Awaitable[_T]]) -> _T:
+        """What `act` comes to."""
+        try:
+            return await act(self.client)
+        finally:
+            # Another task gave the client up meanwhile, and we may have connected it anew.
+            if self._closed:
+                with suppress(Exception):
+                    await redis_clients.aclose(self.client)
 
     async def watch(self, forget: Callable[[], object]) -> None:
         """Have the client closed, and `forget` called, at the end of the running loop."""
@@ -371,6 +377,7 @@ class _OfLoop:
             yield
         finally:
             forget()
+            self._closed = True
             with suppress(Exception):
                 async with asyncio.timeout(_CLOSE_S):
                     await redis_clients.aclose(self.client)

@@ -199,7 +199,11 @@ class DualAcceptMiddleware:
         self._disown(request)
         gate, reader, environ = self._gate, self._reader, request.META
         gate.wake()
-        only = reader.lone(environ) if self._over is None else None
+        strict = self._places.routes.strict
+        quick = self._over is None and (
+            strict is None or not strict.covers(request.path, mount_of(request))
+        )
+        only = reader.lone(environ) if quick else None
         remembered = None if only is None else gate.peek_header(*only)
         outcome = None if remembered is None else Outcome(remembered, "header")
         if outcome is not None and adds_nothing(outcome):

@@ -8,7 +8,6 @@ whatever goes wrong here ends in the plain answer.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from typing import Any, Final, NoReturn, cast
 
@@ -24,9 +23,10 @@ from rest_framework_simplejwt.views import TokenViewBase
 from migrator.core.presented import Route
 from migrator.core.reasons import Word
 from migrator.core.verdicts import Reason, status, word
+from migrator.redacting import logger
 from shims.answers import Answer
 
-_log = logging.getLogger("migrator.django")
+_log = logger("migrator.django")
 _UNAUTHORIZED: Final = 401
 # Keys of the library's own catalogues. A token that is on its list is what it knows as revoked.
 _MESSAGES: Final[Mapping[Word, str]] = {

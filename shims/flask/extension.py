@@ -9,7 +9,6 @@ away.
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 from collections.abc import Iterable, Mapping
@@ -20,6 +19,7 @@ from flask import Flask, Response, current_app
 
 from migrator import wiring
 from migrator.core.errors import BadSettings, Problem, Refused, Unavailable
+from migrator.redacting import logger
 from migrator.settings import Settings, sources
 from migrator.settings.problems import Findings
 from shims.answers import Answer
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from migrator.core.app import Sessions
 
-_log = logging.getLogger("migrator.flask")
+_log = logger("migrator.flask")
 _SETTINGS = "MIGRATOR"
 _PRESET = "flask-jwt-extended"
 

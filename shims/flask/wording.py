@@ -8,7 +8,6 @@ wins over this, and whatever goes wrong here ends in the plain answer, never in 
 
 from __future__ import annotations
 
-import logging
 from contextvars import ContextVar
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Self
@@ -17,6 +16,7 @@ from flask import Flask, Response
 
 from migrator.core.presented import Outcome
 from migrator.core.verdicts import Admitted, Reason, status, word
+from migrator.redacting import logger
 from migrator.settings import Settings
 from shims.answers import Answer, Answers, Asked, RawHeader, RawHeaders
 from shims.flask.library import jwt_extended_of
@@ -24,7 +24,7 @@ from shims.flask.library import jwt_extended_of
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
-_log = logging.getLogger("migrator.flask")
+_log = logger("migrator.flask")
 _UNAUTHORIZED = 401
 _TURNED_AWAY = frozenset({_UNAUTHORIZED, 422})  # the statuses of Flask-JWT-Extended
 

@@ -8,7 +8,6 @@ work. Nothing here raises: what fails is written into the row, logged, and tried
 
 from __future__ import annotations
 
-import logging
 import random
 import secrets
 import threading
@@ -20,13 +19,14 @@ from typing import TYPE_CHECKING, Final
 
 from migrator.control.ledgers.reading import SourceFailed
 from migrator.core.errors import Unavailable
+from migrator.redacting import logger
 from migrator.stores.ledgers import Ledgers, NotDue, Tally
 
 if TYPE_CHECKING:
     from migrator.control.ledgers.reading import Checkpoint, Source
     from migrator.settings import Ledger
 
-_log = logging.getLogger("migrator.ledgers")
+_log = logger("migrator.ledgers")
 
 # Longer than any page takes: who is silent for so long in the middle of a turn has died.
 LEASE_S: Final = 45.0
