@@ -15,6 +15,7 @@ from migrator.core.brownouts import (
     Limits,
     Measure,
     breach,
+    length,
     overlap,
 )
 from migrator.core.phases import Exemption, Phase, Rollout
@@ -151,3 +152,70 @@ def test_it_ends_itself_beyond_its_limits_and_not_for_noise(
 ) -> None:
     assert (breach(limits, measure) is not None) == is_too_much
     assert Limits.of(limits.as_json()) == limits
+
+
+BY = [("client", "ios"), ("client", "ios/7"), ("issuer", "a1"), ("cohort", "8"), (None, "")]
+
+
+@pytest.mark.parametrize(("by", "value"), BY)
+def test_an_open_window_is_told_as_the_reason_of_whom_it_covers(by: Any, value: str) -> None:
+    window = replace(WINDOW, by=by, value=value)
+    rollout = replace(DRAIN, brownouts=(window,)).at(AT)
+    assert rollout.phase_for(**ANYBODY) is Phase.CUTOVER
+    assert rollout.brownout_of(**ANYBODY) is window
+    stranger: dict[str, Any] = {"issuer": "a2", "client": "web/1", "bucket": 8}
+    covers_all = by is None
+    assert rollout.phase_for(**stranger) is (Phase.CUTOVER if covers_all else Phase.DRAIN)
+    assert (rollout.brownout_of(**stranger) is window) is covers_all
+
+
+@pytest.mark.parametrize("by", ["client", "issuer", "cohort"])
+def test_whoever_stands_elsewhere_by_any_exception_is_met_by_no_window(by: Any) -> None:
+    value = {"client": "ios", "issuer": "a1", "cohort": "8"}[by]
+    rollout = replace(DRAIN, exceptions=(Exemption(by, value, Phase.SWAP),)).at(AT)
+    assert rollout.brownout_of(**ANYBODY) is None
+    assert rollout.phase_for(**ANYBODY) is Phase.SWAP
+
+
+def test_nothing_is_made_anew_where_no_window_opened_or_closed() -> None:
+    """It is asked on every request."""
+    open_now = DRAIN.at(AT)
+    assert open_now.at(AT + MINUTE) is open_now
+    assert DRAIN.at(AT - MINUTE) is DRAIN
+    assert open_now.at(AT + 15 * MINUTE).open == ()
+
+
+def test_a_client_is_named_up_to_the_first_slash() -> None:
+    window = replace(WINDOW, by="client", value="ios")
+    assert window.covers(issuer=None, client="ios/7/beta", bucket=7)
+    assert not window.covers(issuer=None, client=None, bucket=7)
+    assert not replace(window, value="ios/7").covers(issuer=None, client="ios/7/beta", bucket=7)
+
+
+def test_a_share_below_all_is_of_the_segment() -> None:
+    window = replace(WINDOW, by="client", value="ios", percent=50)
+    inside = [n for n in range(100) if window.covers(issuer=None, client="ios/7", bucket=n)]
+    assert inside == [*range(13), *range(63, 100)]
+    assert not any(window.covers(issuer=None, client="web", bucket=n) for n in inside)
+    assert not window.includes(-1)
+
+
+def test_windows_that_touch_do_not_meet() -> None:
+    after = replace(WINDOW, id=2, starts_at=WINDOW.ends_at, ends_at=WINDOW.ends_at + MINUTE)
+    assert not overlap(after, WINDOW)
+    assert overlap(replace(after, starts_at=AT + MINUTE), WINDOW)
+    assert not overlap(replace(WINDOW, by="client", value="a"), replace(WINDOW, by="client"))
+    assert length(WINDOW) == 15 * MINUTE
+
+
+def test_a_row_that_says_no_limit_in_our_words_watches_nothing() -> None:
+    assert Limits.of({}) == Limits(sign_ins=None, subjects=None)
+    assert Limits.of({"sign_ins": "2", "subjects": "7"}) == Limits()
+    assert Limits.of({"sign_ins": 2, "subjects": 7}) == Limits(sign_ins=2.0, subjects=7)
+    assert Limits(sign_ins=2.0, subjects=7).as_json() == {"sign_ins": 2.0, "subjects": 7}
+
+
+def test_the_journal_is_told_by_which_numbers_it_ended() -> None:
+    found = breach(Limits(sign_ins=2), MANY)
+    assert found == "25.0 sign-ins a minute, over 2 times the 10.0 of the day before"
+    assert breach(Limits(subjects=6), MANY) == "it refused 7 subjects, and 6 was the limit"

@@ -119,3 +119,20 @@ def test_vitals_are_of_the_last_minute_and_not_of_the_day() -> None:
     last = vitals.read()
     assert (last["asked"], last["errors"], last["window_s"]) == (1, 0, WINDOW_NS // 10**9)
     assert last["p99_ms"] == 0.99
+
+
+@pytest.mark.parametrize(("answered", "pair"), [(100, None), (101, "agree"), (300, None)])
+def test_only_a_final_answer_serves(answered: int, pair: str | None) -> None:
+    assert pair_of(would_admit=True, answered=answered) == pair
+
+
+def test_a_path_is_folded_beyond_128_characters_or_eight_segments() -> None:
+    longest = ("/" + "a" * 31) * 4
+    assert route_class(longest) == longest
+    assert route_class(longest + "a").endswith("/**")
+    assert route_class("/a" * 8) == "/a" * 8
+    assert route_class("/a" * 9) == "/a" * 7 + "/**"
+
+
+def test_a_path_without_its_slash_names_nobody_either() -> None:
+    assert route_class("ann/inbox") == "*/inbox"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from itertools import pairwise, product
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -15,6 +16,7 @@ from migrator.core.phases import (
     Exemption,
     Phase,
     Rollout,
+    Share,
     back_of,
     bucket_of,
     is_legal,
@@ -36,7 +38,7 @@ def test_moves_go_to_the_neighbour_and_never_away_from_retired(
     assert is_legal(source, target) == (abs(apart) == 1 and source is not Phase.RETIRED)
 
 
-def test_every_phase_but_the_first_and_the_last_has_a_way_back() -> None:
+def test_p9_every_phase_but_the_first_and_the_last_has_a_way_back() -> None:
     """P9: one irreversible command."""
     assert [phase for phase in Phase if back_of(phase) is None] == [Phase.OBSERVE, Phase.RETIRED]
     assert next_of(Phase.RETIRED) is None
@@ -106,3 +108,69 @@ def test_no_exception_outlives_retirement() -> None:
 
 def _rollout(phase: Phase, percent: int, *exceptions: Exemption) -> Rollout:
     return Rollout(phase=phase, epoch=1, percent=percent, since=AT, exceptions=exceptions)
+
+
+@pytest.mark.parametrize(
+    ("phase", "is_over"),
+    [
+        (Phase.OBSERVE, False),
+        (Phase.SWAP, False),
+        (Phase.DRAIN, False),
+        (Phase.CUTOVER, True),
+        (Phase.RETIRED, True),
+    ],
+)
+def test_legacy_tokens_are_over_for_good_from_cutover_on(phase: Phase, is_over: bool) -> None:
+    assert _rollout(phase, 100).is_over_for(client="ios/7", bucket=7) is is_over
+
+
+IOS_STAYS = Exemption("client", "ios", Phase.DRAIN)
+IOS_WENT = Exemption("client", "ios", Phase.CUTOVER)
+
+
+@pytest.mark.parametrize(
+    ("rollout", "is_over"),
+    [
+        ((Phase.CUTOVER, IOS_STAYS), False),
+        ((Phase.CUTOVER, Exemption("client", "web", Phase.DRAIN)), True),
+        ((Phase.DRAIN, IOS_WENT), True),
+        ((Phase.DRAIN, Exemption("client", "ios", Phase.RETIRED)), True),
+        ((Phase.DRAIN, Exemption("client", "web", Phase.CUTOVER)), False),
+        ((Phase.DRAIN, Exemption("cohort", "8", Phase.CUTOVER)), True),
+        ((Phase.DRAIN, Exemption("cohort", "7", Phase.CUTOVER)), False),
+        ((Phase.CUTOVER, Exemption("issuer", "a1", Phase.DRAIN)), False),
+        ((Phase.DRAIN, Exemption("issuer", "a1", Phase.CUTOVER)), False),
+        ((Phase.DRAIN, Exemption("issuer", "a1", Phase.CUTOVER), IOS_WENT), True),
+        ((Phase.CUTOVER, Exemption("issuer", "a1", Phase.CUTOVER), IOS_STAYS), False),
+        ((Phase.CUTOVER, Exemption("issuer", "a1", Phase.DRAIN), IOS_WENT), False),
+        ((Phase.RETIRED, IOS_STAYS), True),
+    ],
+)
+def test_an_old_cookie_is_taken_away_only_where_no_issuers_tokens_are_taken(
+    rollout: tuple[Any, ...], is_over: bool
+) -> None:
+    """An issuer that is left behind keeps everybody's, since a cookie does not say whose it is."""
+    phase, *exceptions = rollout
+    found = _rollout(phase, 100, *exceptions).is_over_for(client="ios/7", bucket=7)
+    assert found is is_over
+
+
+@pytest.mark.parametrize(
+    ("share", "bucket", "inside"),
+    [
+        ("none", 0, False),
+        ("cohort", 9, True),
+        ("cohort", 10, False),
+        ("all", 99, True),
+        ("all", 100, True),
+    ],
+)
+def test_a_share_is_nobody_a_cohort_or_everybody(share: Share, bucket: int, inside: bool) -> None:
+    assert _rollout(Phase.SWAP, 10).includes(share, bucket) is inside
+
+
+def test_a_bucket_is_by_realm_and_subject_and_never_moves() -> None:
+    """A subject that moved to another hundredth would swap on one node and not on the next."""
+    assert bucket_of("user-1", "users") == 21
+    assert bucket_of("user-1", "staff") == 8
+    assert bucket_of("\udc80", "users") == 64

@@ -8,6 +8,7 @@ from hashlib import sha256
 
 import pytest
 
+from migrator.core import recent as recent_of
 from migrator.core.claims import Claims
 from migrator.core.recent import (
     ALL,
@@ -79,6 +80,10 @@ class Memory:
             claims=claims,
             target=target,
         )
+
+    def used(self, since: int = 0) -> list[About]:
+        """By digest, whose use is told."""
+        return [entry.about[0] for entry in self.recent.used_since(since)]
 
     def knows(self, token: bytes = TOKEN) -> bool:
         return self.recent.peek(token, ISSUERS) is not None
@@ -254,3 +259,102 @@ def test_names_are_what_an_eviction_of_the_verdict_may_say(memory: Memory) -> No
     assert memory.recent.names(TOKEN) == (DIGEST, SUBJECT)
     memory.recent.evict(SUBJECT)
     assert memory.recent.names(TOKEN) is None
+
+
+# ---- before it is trusted, when it is full, and after a fork -----------------------------------
+
+
+def digests(*names: bytes) -> list[About]:
+    return [sha256(name).digest() for name in names]
+
+
+def test_nothing_is_believed_before_the_feed_was_read(memory: Memory) -> None:
+    memory.recent = Recent(10, memory.ticks)
+    assert memory.session()
+    assert not memory.knows()
+    assert not memory.recent.informed()
+
+
+def test_the_use_of_what_was_replaced_pushed_out_or_cleared_is_told_once() -> None:
+    memory = Memory(room=2)
+    for name in (b"a", b"a"):
+        memory.session(token=name)
+    assert len(memory.recent) == 1
+    assert memory.used() == digests(b"a", b"a")
+    for name in (b"b", b"c"):
+        memory.session(token=name)
+    assert len(memory.recent) == 2
+    assert memory.used() == digests(b"a", b"b", b"c")
+    memory.recent.clear()
+    assert memory.used() == digests(b"b", b"c")
+    assert memory.used() == []
+
+
+def test_what_is_replaced_makes_its_own_room() -> None:
+    memory = Memory(room=2)
+    for name in (b"a", b"b", b"b"):
+        memory.session(token=name)
+    assert memory.knows(b"a")
+
+
+def test_use_before_the_tick_is_not_told(memory: Memory) -> None:
+    memory.session(token=b"a")
+    memory.ticks.now += 1
+    memory.session(token=b"b")
+    assert memory.used(memory.ticks.now) == digests(b"b")
+
+
+def test_the_use_of_no_more_than_there_is_room_for_is_kept() -> None:
+    memory = Memory(room=1)
+    for name in (b"a", b"b", b"c", b"d"):
+        memory.session(token=name)
+    assert memory.used() == digests(b"a", b"d")  # one that is gone, and the one that is here
+
+
+def test_p2_a_fill_under_way_does_not_outrun_the_second_of_two_evictions(memory: Memory) -> None:
+    memory.recent.evict(("subject", "users", "bob"))
+    mark = memory.recent.mark()
+    memory.recent.evict(SUBJECT)
+    assert not memory.session(mark)
+
+
+def test_p2_a_fill_under_way_does_not_outrun_a_clearing_after_evictions(memory: Memory) -> None:
+    for name in ("ann", "bob", "eve"):
+        memory.recent.evict(("subject", "users", name))
+    mark = memory.recent.mark()
+    memory.recent.clear()
+    assert not memory.session(mark)
+    assert memory.session()
+
+
+def test_more_evictions_than_can_be_named_make_everything_suspect(
+    monkeypatch: pytest.MonkeyPatch, memory: Memory
+) -> None:
+    monkeypatch.setattr(recent_of, "MOST_EVICTED", 2)
+    for name in (b"a", b"b"):
+        memory.recent.evict(name)
+    assert not memory.recent.suspect(b"z")
+    memory.recent.evict(b"c")
+    assert memory.recent.suspect(b"z")
+    memory.ticks.now += SUSPECT_NS
+    assert not memory.recent.suspect(b"z")
+
+
+def test_what_was_evicted_long_ago_is_let_go_one_by_one(memory: Memory) -> None:
+    for name in (b"a", b"b"):
+        memory.recent.evict(name)
+        memory.ticks.now += SECOND_NS
+    memory.ticks.now += SUSPECT_NS - 2 * SECOND_NS
+    memory.recent.evict(b"c")
+    assert [*memory.recent._evicted] == [b"b", b"c"]
+
+
+def test_a_child_begins_anew_and_remembers(memory: Memory) -> None:
+    memory.session()
+    memory.recent.after_fork()
+    assert len(memory.recent) == 0
+    assert memory.recent.trusted_until == 0
+    assert memory.session()
+    assert not memory.knows()
+    memory.recent.trusted_until = memory.ticks.now + 1
+    assert memory.knows()

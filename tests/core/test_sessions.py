@@ -75,7 +75,7 @@ def test_an_api_token_may_lie_unused_and_have_no_end() -> None:
 
 
 @given(SPANS)
-def test_a_swap_never_outlives_its_legacy_token(left: timedelta) -> None:
+def test_p3_a_swap_never_outlives_its_legacy_token(left: timedelta) -> None:
     """P3."""
     end = swap_end(legacy_end=NOW + left, now=NOW, limits=LIMITS)
     assert end <= NOW + left
@@ -83,7 +83,7 @@ def test_a_swap_never_outlives_its_legacy_token(left: timedelta) -> None:
 
 
 @given(SPANS, st.none() | SPANS)
-def test_an_exchange_ends_no_later_than_the_refresh_chain_could(
+def test_p3_an_exchange_ends_no_later_than_the_refresh_chain_could(
     left: timedelta, rolling: timedelta | None
 ) -> None:
     """P3."""

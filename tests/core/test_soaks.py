@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from migrator.core.phases import Exemption, Phase
+from migrator.core.phases import Exemption, Phase, Rollout
 from migrator.core.soaks import Back, Measure, Soak
 
 AT = datetime(2026, 11, 23, 14, tzinfo=UTC)
@@ -63,3 +66,61 @@ def test_a_soak_watches_its_own_epoch_until_its_end() -> None:
     assert soak().lasts(AT, epoch=7)
     assert not soak().lasts(AT, epoch=8)
     assert not soak().lasts(AT + timedelta(minutes=15), epoch=7)
+
+
+@pytest.fixture
+def far_east(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A host whose own clock is nine hours off."""
+    monkeypatch.setenv("TZ", "JST-9")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.usefixtures("far_east")
+def test_the_column_names_all_that_would_stand_again_and_its_times_in_utc() -> None:
+    """Read by nodes of this release and the next, whoever wrote it."""
+    east = timezone(timedelta(hours=2))
+    stood = Rollout(
+        phase=Phase.SWAP,
+        epoch=6,
+        percent=40,
+        since=AT,
+        exceptions=(Exemption("cohort", "5", Phase.DRAIN),),
+        drain_since=(AT - timedelta(days=3)).astimezone(east),
+        sunset_at=AT + timedelta(days=9),
+    )
+    written = replace(soak(), back=Back.to(stood)).as_json()
+    assert written == {
+        "since": "2026-11-23T14:00:00+00:00",
+        "until": "2026-11-23T14:15:00+00:00",
+        "sign_ins": 2.0,
+        "baseline_per_min": 3.0,
+        "epoch": 7,
+        "back": {
+            "phase": "swap",
+            "percent": 40,
+            "exceptions": [{"by": "cohort", "value": "5", "phase": "drain"}],
+            "drain_since": "2026-11-20T14:00:00+00:00",
+            "sunset_at": "2026-12-02T14:00:00+00:00",
+        },
+    }
+    assert Soak.of(json.loads(json.dumps(written))).back == Back.to(stood)
+    written["back"]["exceptions"][0]["value"] = 5  # as an operator may have written it
+    assert Soak.of(written).back == Back.to(stood)
+    assert Soak.of(soak().as_json()).back.sunset_at is None
+
+
+def test_a_soak_says_nothing_of_who_was_excepted() -> None:
+    assert "bot" not in repr(soak())
+
+
+def test_a_soak_lasts_from_its_first_moment_and_not_before() -> None:
+    assert not soak().lasts(AT - timedelta(microseconds=1), epoch=7)
+    assert soak().lasts(AT + timedelta(minutes=15) - timedelta(microseconds=1), epoch=7)
+
+
+def test_the_journal_is_told_the_rates() -> None:
+    found = soak().breach(Measure(at=AT + timedelta(minutes=5), sign_ins=31))
+    assert found == "6.2 sign-ins a minute, 3.0 before: more than 2 times as many"

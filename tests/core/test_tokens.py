@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import zlib
 
@@ -80,3 +81,9 @@ def test_a_fingerprint_names_issuer_and_signing_input_and_not_the_signature() ->
     assert one == tokens.fingerprint("a1", b"header.payload")
     assert one != tokens.fingerprint("a2", b"header.payload")
     assert tokens.fingerprint("a", b"1x") != tokens.fingerprint("a1", b"x")
+
+
+def test_a_fingerprint_is_the_contracts_hash_of_issuer_and_signing_input() -> None:
+    """The backfill computes the same inside the database."""
+    wanted = hashlib.sha256(b"a1" + bytes(1) + b"head.body").digest()
+    assert tokens.fingerprint("a1", b"head.body") == wanted

@@ -18,12 +18,14 @@ import pytest
 from migrator import prepared
 from migrator.core.claims import Claims, Purpose
 from migrator.core.legacy import Legacy
+from tests.counts import counted
 from tests.faults.nodes import Answer, Node, fleet, nodes
 from tests.rig import SWAP_KEY, Rig, sign, sign_refresh
 
 PROCESSES, THREADS = 4, 64
 # A crowd of 256 on two cores waits for its turn; what is claimed here is not how fast it gets it.
 PATIENT = {"budget_ms": 30_000}
+AT_LENGTH = pytest.mark.full
 
 
 @pytest.fixture
@@ -57,12 +59,14 @@ def the_one_token(answers: list[Answer]) -> bytes:
     return token
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize(
     ("route", "make", "times"),
     [
         pytest.param("any", sign, 50, id="swap"),
         pytest.param("refresh", sign_refresh, 50, id="exchange"),
+        pytest.param("any", sign, 200, id="swap at length", marks=AT_LENGTH),
+        pytest.param("refresh", sign_refresh, 200, id="exchange at length", marks=AT_LENGTH),
     ],
 )
 def test_p1_a_crowd_with_one_unseen_legacy_token_gets_one_session(
@@ -78,6 +82,8 @@ def test_p1_a_crowd_with_one_unseen_legacy_token_gets_one_session(
         for node in lost:
             assert node.ask(command, token=legacy).token == token
         tokens.add(token)
+    counted("G11", f"crowds of {PROCESSES * THREADS} with one JWT, one session each", times)
+    counted("G11", "answers, none wrong", times * (PROCESSES * THREADS + 3))
     assert len(tokens) == times
     assert rig.count("sessions") == times == rig.count("sessions", "digest IS NOT NULL")
     assert rig.count("legacy_tokens") == times

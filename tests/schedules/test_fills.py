@@ -29,6 +29,7 @@ from migrator.core.verdicts import Admitted
 from migrator.pulse import SEPARATOR, NoHints, Pulse, Rhythm
 from migrator.stores.feed import Carrying, Event, Reading
 from migrator.stores.memory import MemoryCache, MemoryStore
+from tests.counts import counted
 from tests.rig import Rig, sign
 from tests.schedules.interleave import Tried, Work, every_schedule, pause, step_through
 
@@ -72,6 +73,18 @@ class Store:
         standing = await self.inner.swap(*given)
         await self.between()
         return standing
+
+    async def check(self, *given: Any) -> Any:
+        await self.between()
+        standing = await self.inner.check(*given)
+        await self.between()
+        return standing
+
+    async def deny(self, *given: Any, **named: Any) -> Ended:
+        await self.between()
+        ended = await self.inner.deny(*given, **named)
+        self.tell("legacy", "a1")
+        return self.fed(ended)
 
     async def end(self, *given: Any, **named: Any) -> Ended:
         await self.between()
@@ -349,6 +362,7 @@ def test_p2_nothing_comes_back_in_any_interleaving(scenario: Scenario) -> None:
     schedules, found = holes(scenario)
     assert found == []
     assert schedules >= LEAST
+    counted("G7", "schedules stepped", schedules)
 
 
 # ---- tests of the tests ------------------------------------------------------------------------
