@@ -24,8 +24,10 @@ from migrator.core.errors import Refused as RefusedError
 from migrator.core.errors import Unavailable
 from migrator.core.gate import Gate
 from migrator.core.presented import Credential, Presented
-from migrator.core.verdicts import Admitted, Refused
+from migrator.core.verdicts import Admitted, Refused, Verdict
 from migrator.settings import Settings
+from tests.faults import hammering
+from tests.faults.hammering import Hammered
 from tests.rig import Rig
 
 _PATIENCE_S = 60.0
@@ -210,6 +212,14 @@ class _Life:
             time.sleep(0.001)
         return Watched(admitted_at, refused_at, frozenset(others))
 
+    def hammer(self, **how: Any) -> Hammered:
+        """Present many credentials over and over, see hammering.py."""
+        return hammering.hammer(self._gate, **how)
+
+    def revoke(self, **how: Any) -> list[float]:
+        """Revoke many, see hammering.py."""
+        return hammering.revoke(self._settings, **how)
+
     def end(self, token: bytes, *, hinting: bool = True) -> float:
         """End a session as a command does; returns when that was acknowledged."""
         operator = wiring.operator(self._settings)
@@ -242,7 +252,12 @@ def present(gate: Gate, token: bytes) -> Answer:
         outcome = gate.peek(presented) or gate.admit(presented)
     except Unavailable:
         return Answer("unavailable")
-    match outcome.verdict:
+    return answer_of(outcome.verdict)
+
+
+def answer_of(verdict: Verdict) -> Answer:
+    """What came of a credential, as tests compare it."""
+    match verdict:
         case Admitted() as admitted:
             return Answer("admitted", None, admitted.principal.subject, admitted.hand_out)
         case Refused(reason):

@@ -1,5 +1,8 @@
 """A TCP proxy that does to a connection what networks do: lag, silence, half-open, reset.
 
+And what bad servers and bad proxies do: accept and say nothing, greet with something else, deliver
+byte by byte, or give one connection the reply that another was waiting for.
+
 It runs in a thread of its own, so that blocking and async clients are hurt alike. What it does
 can be changed at any moment and holds for connections already open as well.
 """
@@ -19,6 +22,8 @@ _T = TypeVar("_T")
 _CHUNK_BYTES = 65_536
 # Linger for no time: closing then sends RST and not FIN.
 _RESET = struct.pack("ii", 1, 0)
+# How long one reply is held for another to be exchanged with.
+_HOLD_S = 0.2
 
 
 class Proxy:
@@ -29,6 +34,12 @@ class Proxy:
         self._latency_s = 0.0
         self._flows = True
         self._refuses = False
+        self._greeting: bytes | None = None
+        self._slice_s = 0.0
+        self._bytes_per_s = 0.0
+        self._swaps = False
+        self._held: tuple[bytes, asyncio.Future[bytes]] | None = None
+        self.swapped = 0
         self._lines: set[_Line] = set()
         self._loop = asyncio.new_event_loop()
         self._may_flow = asyncio.Event()
@@ -74,6 +85,26 @@ class Proxy:
 
         self._call(cut)
 
+    def slice(self, pause_s: float) -> None:
+        """Deliver replies one byte at a time, so long apart."""
+        self._slice_s = pause_s
+
+    def narrow(self, bytes_per_s: float) -> None:
+        """Carry no more than so many bytes a second, each way."""
+        self._bytes_per_s = bytes_per_s
+
+    def greet(self, words: bytes) -> None:
+        """Say this to every new connection, and carry nothing: b"" accepts and never answers."""
+        self._greeting = words
+
+    def swap_replies(self) -> None:
+        """Exchange replies that two connections wait for at one time; `swapped` counts them."""
+        self._swaps = True
+
+    def leads_to(self, host: str, port: int) -> None:
+        """Lead new connections to another server, as an address that moves in a failover."""
+        self._target = (host, port)
+
     def heal(self) -> None:
         """Carry everything again; what a black hole held back arrives now."""
 
@@ -81,7 +112,8 @@ class Proxy:
             self._refuses = False
             self._may_flow.set()
 
-        self._latency_s = 0.0
+        self._latency_s = self._slice_s = self._bytes_per_s = 0.0
+        self._greeting, self._swaps = None, False
         self._call(mend)
 
     @property
@@ -113,6 +145,9 @@ class Proxy:
         if self._refuses:
             _reset(writer)
             return
+        if self._greeting is not None:
+            await self._say(self._greeting, reader, writer)
+            return
         try:
             onward = await asyncio.open_connection(*self._target)
         except OSError:
@@ -121,27 +156,75 @@ class Proxy:
         line = _Line(writer, onward[1])
         self._lines.add(line)
         try:
-            await asyncio.gather(
-                self._pump(reader, onward[1], line), self._pump(onward[0], writer, line)
-            )
+            with suppress(asyncio.CancelledError):  # the proxy closes
+                await asyncio.gather(
+                    self._pump(reader, onward[1], line),
+                    self._pump(onward[0], writer, line, replies=True),
+                )
+        finally:
+            self._lines.discard(line)
+            line.reset()
+
+    async def _say(
+        self, words: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        line = _Line(writer)
+        self._lines.add(line)
+        try:
+            with suppress(OSError, asyncio.CancelledError):
+                writer.write(words)
+                while await reader.read(_CHUNK_BYTES):
+                    pass
         finally:
             self._lines.discard(line)
             line.reset()
 
     async def _pump(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, line: _Line
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        line: _Line,
+        *,
+        replies: bool = False,
     ) -> None:
         with suppress(OSError):
             while chunk := await reader.read(_CHUNK_BYTES):
                 if self._latency_s:
                     await asyncio.sleep(self._latency_s)
+                if self._bytes_per_s:
+                    await asyncio.sleep(len(chunk) / self._bytes_per_s)
+                if replies and self._swaps:
+                    chunk = await self._exchanged(chunk)
                 await self._may_flow.wait()
                 if not line.swallows:
-                    writer.write(chunk)
-                    await writer.drain()
+                    await self._deliver(chunk, writer, replies=replies)
             await self._may_flow.wait()
             if not line.swallows:
                 writer.close()
+
+    async def _deliver(self, chunk: bytes, writer: asyncio.StreamWriter, *, replies: bool) -> None:
+        if not (replies and self._slice_s):
+            writer.write(chunk)
+            await writer.drain()
+            return
+        for place in range(len(chunk)):
+            writer.write(chunk[place : place + 1])
+            await writer.drain()
+            await asyncio.sleep(self._slice_s)
+
+    async def _exchanged(self, chunk: bytes) -> bytes:
+        if self._held is not None:
+            (other, waiting), self._held = self._held, None
+            waiting.set_result(chunk)
+            self.swapped += 1
+            return other
+        waiting = self._loop.create_future()
+        self._held = (chunk, waiting)
+        try:
+            return await asyncio.wait_for(waiting, _HOLD_S)
+        except TimeoutError:
+            self._held = None
+            return chunk
 
     def _call(self, act: Callable[[], object]) -> None:
         async def soon() -> None:

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,13 +116,15 @@ class Server:
 
 
 @contextmanager
-def serving(name: str, deployment: Deployment) -> Iterator[Server]:
-    """A server that answers, for the length of the block."""
+def serving(
+    name: str, deployment: Deployment, arguments: Sequence[str] | None = None
+) -> Iterator[Server]:
+    """A server that answers, for the length of the block; one of ARGUMENTS unless said how."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
     log = deployment.folder / f"{name}.log"
-    argv = [argument.format(port=port) for argument in ARGUMENTS[name]]
+    argv = [argument.format(port=port) for argument in arguments or ARGUMENTS[name]]
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", *argv],

@@ -19,6 +19,7 @@ from tests.http.servers import Answer, Server, bearer, serving
 pytestmark = pytest.mark.xdist_group("outages")
 
 BACK_S = 10.0
+TRUSTED_S = 1.0  # no longer than this does memory answer alone (design section 8)
 WORKERS = {"uvicorn h11": 1, "gunicorn": 2}
 
 
@@ -99,7 +100,7 @@ def test_postgres_killed_is_no_logout(house: House) -> None:
     fresh = sign("ann")
     house.postgres.kill()
     try:
-        time.sleep(1)  # memory is trusted for 0.9 s at most
+        time.sleep(TRUSTED_S)
         assert is_ann(house.everywhere(known))
         for held in (unknown, fresh):
             for answer in house.everywhere(held, times=4):
@@ -126,7 +127,7 @@ def test_redis_killed_costs_nobody_anything(house: House) -> None:
         swapped = token_of(house.me(sign("ann")))
         assert is_ann(house.everywhere(swapped))
         assert house.server.send("POST", "/logout", bearer(swapped)).status == 204
-        time.sleep(1)  # the bound without hints
+        time.sleep(TRUSTED_S)
         assert {answer.status for answer in house.everywhere(swapped)} == {401}
     finally:
         house.redis.start()
@@ -140,7 +141,8 @@ def test_both_killed_is_an_outage_that_ends_by_itself(house: House) -> None:
     house.redis.kill()
     house.postgres.kill()
     try:
-        assert in_time(lambda: {a.status for a in house.everywhere(token)} == {503})
+        time.sleep(TRUSTED_S)
+        assert {answer.status for answer in house.everywhere(token)} == {503}
         assert {answer.status for answer in house.everywhere(jwt, times=4)} == {503}
         cookie = house.server.get("/seen", ("Cookie", f"__Host-session={token}"))
         assert (cookie.status, cookie.get("set-cookie")) == (503, None)

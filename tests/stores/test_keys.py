@@ -104,6 +104,12 @@ def _pem(key: Any) -> bytes:
         (RSA.pem(), ("HS256",), "key-none"),
         (jwk("RS256", n=jwk("RS256")["n"][:171]), ("RS256",), "key-rsa-small"),
         (jwk("RS256", e="Aw", n="A"), ("RS256",), "key-unreadable"),
+        (jwk("RS256", e="AQ"), ("RS256",), "key-rsa-exponent"),
+        (jwk("RS256", e="Ag"), ("RS256",), "key-rsa-exponent"),
+        (jwk("RS256", e="AQAA"), ("RS256",), "key-rsa-exponent"),
+        (jwk("RS256", e=""), ("RS256",), "key-rsa-exponent"),
+        (jwk("RS256", e=65537), ("RS256",), "key-unreadable"),
+        (jwk("RS256", e="!"), ("RS256",), "key-rsa-exponent"),
         (jwk("ES256", crv="P-384"), ("ES384",), "key-unreadable"),
         (jwk("ES256", alg="ES384"), ("ES384",), "key-curve"),
         (jwk("RS256", alg="RSA-OAEP"), ("RS256",), "key-algorithm"),
@@ -372,16 +378,18 @@ def test_a_bad_key_costs_itself_only(host: Host) -> None:
             jwk("RS256", kid="small", n=jwk("RS256")["n"][:171]),
             jwk("HS256", kid="secret"),
             jwk("RS256", kid="enc", use="enc"),
+            jwk("RS256", kid="even", e="AQAA"),
         ]
     )
     with ring_at(host) as ring:
         until(lambda: found(ring, "a"))
         assert {
-            kid: ring.find(kid, "RS256") for kid in ("twice", "small", "enc")
-        } == dict.fromkeys(("twice", "small", "enc"), ())
+            kid: ring.find(kid, "RS256") for kid in ("twice", "small", "enc", "even")
+        } == dict.fromkeys(("twice", "small", "enc", "even"), ())
         assert ring.find("secret", "HS256") == ()
         assert {problem.id for problem in ring.report().skipped} == {
             "key-rsa-small",
+            "key-rsa-exponent",
             "key-mixed-set",
             "key-use",
             "key-duplicate-kid",

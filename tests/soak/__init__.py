@@ -1,0 +1,1 @@
+"""Load under a random fault schedule, judged by a history checker: `python -m tests.soak`."""
