@@ -23,10 +23,24 @@ import redis
 from migrator.cli.demo.binaries import postgres_bin
 from migrator.cli.demo.databases import create_database, drop_database
 from migrator.cli.demo.servers import Postgres, Redis, embedded_postgres, embedded_redis
+from tests.canaries import pytest_runtest_makereport as pytest_runtest_makereport
+from tests.counts import pytest_sessionfinish as pytest_sessionfinish
+from tests.counts import pytest_terminal_summary as pytest_terminal_summary
+from tests.counts import pytest_testnodedown as pytest_testnodedown
 
 # A shell's background job ignores Ctrl-C, and hands that on to what it starts: tests that
 # interrupt a command must not depend on how they themselves were started.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+_LONG_S = 7200
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give long figures their time, where they do not say how long they take themselves."""
+    for item in items:
+        if item.get_closest_marker("full") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(_LONG_S))
+
 
 _numbers = itertools.count(1)
 _run = uuid.uuid4().hex[:8]  # apart from other runs on the same system server

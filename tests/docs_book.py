@@ -28,6 +28,8 @@ WALK = (
     "90-what-if",
     "40-retire",
 )
+# Read, not walked: they say why, and what holds against whom.
+REASONS = frozenset({"why", "threat-model"})
 # What moves a rollout, or is done to one in a hurry: these have all of the template.
 MOVES = (
     "10-swap",

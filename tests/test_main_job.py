@@ -105,6 +105,18 @@ def test_a_logout_ends_the_session_and_its_legacy_token(
     assert show(gate, jwt) == Refused(Reason.SESSION_ENDED)
 
 
+def test_p2_in_observe_a_revoked_jwt_is_refused_under_any_scheme(
+    rig: Rig, app: tuple[Gate, Sessions]
+) -> None:
+    """Many apps take whatever follows the first blank of the header."""
+    gate, sessions = again(rig, "observe")
+    jwt, other = sign("ann"), sign("ann")
+    sessions.end(jwt)
+    for token, verdict in ((jwt, Refused), (other, Passed)):
+        strange = Credential(token.encode(), "header", frozenset())
+        assert isinstance(gate.admit(Presented(header=strange)).verdict, verdict)
+
+
 def test_logging_out_everywhere_reaches_legacy_tokens_never_seen_before(
     rig: Rig, app: tuple[Gate, Sessions]
 ) -> None:
@@ -174,7 +186,30 @@ def test_a_denied_refresh_token_is_refused_where_the_app_still_issues(
     assert refused.value.reason is Reason.DENIED
 
 
-def test_a_refresh_token_is_no_credential(rig: Rig, app: tuple[Gate, Sessions]) -> None:
+def test_p3_a_swap_carries_over_what_was_verified_and_nothing_more(
+    migrated: str, redis_url: str
+) -> None:
+    scoped = {**ISSUER, "claims": {**ISSUER["claims"], "scopes": "scope"}}
+    gate, _ = again(Rig(migrated, redis_url, issuers=[scoped]), "drain")
+    ends = int(datetime.now(UTC).timestamp()) + 3600
+    login = {"auth_time": ends - 7200, "amr": ["pwd"], "scope": "read", "exp": ends}
+    token = admitted(show(gate, sign("ann", claims=login))).hand_out
+    assert token is not None
+    who = admitted(show(gate, token)).principal
+    assert (who.subject, who.scopes) == ("ann", frozenset({"read"}))
+    assert who.session is not None
+    assert who.session.expires_at == datetime.fromtimestamp(ends, UTC)
+    assert who.session.auth_time == datetime.fromtimestamp(ends - 7200, UTC)
+    assert who.session.amr == ("pwd",)
+    bare = admitted(show(gate, sign("bob"))).hand_out
+    assert bare is not None
+    session = admitted(show(gate, bare)).principal.session
+    assert session is not None
+    assert (session.auth_time, session.amr, session.scopes) == (None, (), frozenset())
+    wiring.stop()
+
+
+def test_p3_a_refresh_token_is_no_credential(rig: Rig, app: tuple[Gate, Sessions]) -> None:
     gate, _ = again(rig, "swap")
     assert show(gate, sign_refresh("ann")) == Refused(Reason.WRONG_PURPOSE)
     assert show(gate, sign_refresh("ann"), route="refresh") == Passed()

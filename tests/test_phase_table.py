@@ -243,7 +243,7 @@ def bearer(token: str) -> dict[str, str]:
 @pytest.mark.parametrize("shim", SHIMS)
 @pytest.mark.parametrize("cohort", SUBJECTS)
 @pytest.mark.parametrize("kind", TABLE)
-def test_each_credential_gets_what_its_phase_says(
+def test_p5_each_credential_gets_what_its_phase_says(
     house: tuple[Phase, House], kind: str, cohort: str, shim: str
 ) -> None:
     phase, built = house

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -123,6 +124,23 @@ def test_usage_census_and_adoption_reach_their_tables(
         " WHERE outcome IN ('swapped', 'session') GROUP BY 1 ORDER BY 1"
     )
     assert comes_true(lambda: rig.execute(usage) == [("session", 1), ("swapped", 4)])
+
+
+def test_what_a_node_issued_before_it_was_cut_off_is_dated_by_when(
+    rig: Rig, app: tuple[Gate, Sessions]
+) -> None:
+    """Written late, it must not look as if issuing went on after the drain took effect."""
+    gate, _ = app
+    swapped(gate, "ann")
+    issued_at = datetime.now(UTC) - timedelta(minutes=5)
+    gate.node.usage.issued(issued_at, None)
+    gate.node.usage.count(None, None, "issued:legacy")
+    gate.node.usage.count(None, None, "issued:session")
+    dated = "SELECT outcome, last_at FROM migrator.legacy_usage WHERE outcome LIKE 'issued:%'"
+    assert comes_true(lambda: len(rig.execute(dated)) == 2)
+    found: dict[str, datetime] = dict(rig.execute(dated))
+    assert found["issued:legacy"] == issued_at
+    assert found["issued:session"] > issued_at + timedelta(minutes=4)
 
 
 def test_last_seen_is_written_in_its_grain(rig: Rig, app: tuple[Gate, Sessions]) -> None:

@@ -206,6 +206,14 @@ def test_the_defaults_are_those_of_the_example(tmp_path: Path) -> None:
         assert getattr(written, name) == getattr(bare, name), name
     assert written.database.budget_ms == bare.database.budget_ms
     assert written.swap.min_remaining == bare.swap.min_remaining
+    assert written.swap.per_minute == bare.swap.per_minute == 600
+
+
+@pytest.mark.parametrize("most", [-1, 1.5, "many"])
+def test_the_limit_of_swaps_is_a_whole_number(most: object) -> None:
+    with pytest.raises(BadSettings) as caught:
+        Settings.build(tables(swap={"per_minute": most}))
+    assert "per_minute" in str(caught.value)
 
 
 @pytest.mark.parametrize(

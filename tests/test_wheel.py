@@ -22,6 +22,7 @@ SHIPPED = [
     ("migrator/migrations", "**/0001_expand_*.py"),
     ("migrator/migrations", "**/*_contract_*.py"),
     ("migrator/playbooks", "why.md"),
+    ("migrator/playbooks", "threat-model.md"),
     ("migrator/playbooks", "30-cutover.md"),
     ("migrator/playbooks", "60-drill.md"),
     ("migrator/playbooks", "proxies/nginx.conf"),

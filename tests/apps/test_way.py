@@ -106,7 +106,7 @@ def test_a_straggler_is_refused_at_cutover_and_comes_back_with_a_rollback(
     assert me(deploy("retired"), token).status == 401
 
 
-def test_logins_made_on_the_way_outlive_every_rollback(deploy: Callable[..., Shop]) -> None:
+def test_p5_logins_made_on_the_way_outlive_every_rollback(deploy: Callable[..., Shop]) -> None:
     token = deploy("drain").log_in()["access"]
     for phase, percent in [("swap", 100), ("swap", 0), ("observe", 0), ("drain", 100)]:
         assert me(deploy(phase, percent), token).body == {"user": "ann"}

@@ -227,7 +227,7 @@ def test_every_command_has_its_rehearsal() -> None:
 
 
 @pytest.mark.parametrize("where", PLACES)
-def test_a_rehearsal_leaves_everything_as_it_was(
+def test_p8_a_rehearsal_leaves_everything_as_it_was(
     where: str,
     postgres: DatabaseServer,
     migrated_template: str,

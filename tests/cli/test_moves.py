@@ -89,7 +89,7 @@ def test_going_back_to_observe_ends_the_cohort_and_the_drain(place: Deployment) 
         assert state(place) == before
 
 
-def test_the_same_move_again_changes_nothing(place: Deployment) -> None:
+def test_p8_the_same_move_again_changes_nothing(place: Deployment) -> None:
     with place.nodes(*NODES):
         place.move("advance", "swap", "--percent", "50")
         before = state(place)
@@ -389,7 +389,7 @@ def dump(postgres: DatabaseServer, url: str) -> str:
     return "\n".join(kept)
 
 
-def test_retire_drops_nothing_before_every_node_has_said_so(place: Deployment) -> None:
+def test_p9_retire_drops_nothing_before_every_node_has_said_so(place: Deployment) -> None:
     place.put("cutover")
     place.beat(*NODES)
     found = place.move("retire", "--wait", "0.3", code=7)
@@ -432,7 +432,7 @@ def test_retire_is_refused_before_its_mark_where_the_role_may_not_drop(
         place.execute("DROP ROLE mere_runner")
 
 
-def test_an_interrupted_wait_says_that_the_move_is_committed(place: Deployment) -> None:
+def test_p8_an_interrupted_wait_says_that_the_move_is_committed(place: Deployment) -> None:
     place.put("swap")
     place.beat(*NODES)
     command = Path(sys.executable).parent / "migrator"

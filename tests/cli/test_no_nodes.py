@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,13 @@ def test_a_move_without_nodes_says_that_nobody_acts_under_it(place: Deployment) 
     said = place.run("rollback").stdout
     assert "committed; no node lives that would act under it" in said
     assert "in effect" not in said
+
+
+def test_an_end_announced_without_nodes_is_committed_as_any_move_is(place: Deployment) -> None:
+    place.put("drain")
+    end = (datetime.now(UTC) + timedelta(days=30)).isoformat(timespec="seconds")
+    found = place.json("advance", "drain", "--sunset", end, "--confirm", "staging")
+    assert (found["state"], found["changed"], found["exit_code"]) == ("committed", True, 0)
 
 
 def half_retired(place: Deployment, *, silent_s: int) -> None:

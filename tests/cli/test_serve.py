@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from migrator.cli.demo.servers import Postgres
+from migrator.cli.serve import _bind
 from migrator.control import schema
 from migrator.core import tokens
 from tests.apps.deployment import Deployment as Shop
@@ -32,6 +33,12 @@ def test_a_rehearsal_says_where_it_would_listen_and_ends(deployment: Deployment)
     assert "in front of http://app:3000" in said.stderr
     assert said.stdout == ""
     assert deployment.execute("SELECT count(*) FROM migrator.nodes")[0][0] == 0
+
+
+def test_no_answer_waits_for_the_acknowledgement_of_the_one_before() -> None:
+    """asyncio switches Nagle's algorithm off only where the protocol is named: 40 ms an answer."""
+    with _bind("127.0.0.1", 0) as bound:
+        assert bound.proto == socket.IPPROTO_TCP
 
 
 def test_a_port_that_is_taken_is_told_as_a_page(deployment: Deployment) -> None:

@@ -565,6 +565,43 @@ def test_beyond_the_cap_the_oldest_login_goes(world: World) -> None:
     assert world.living() == [newest.id, logins[2].session.id]
 
 
+def test_the_cap_counts_families_and_ends_them_whole(world: World) -> None:
+    """What came from one login counts once: here two sessions of one login at the provider."""
+
+    def login(family: str, age: int) -> uuid.UUID:
+        session = a_session(created_at=NOW + timedelta(seconds=age), origin="login")
+        claims = a_claims(family=family)
+        digest = uuid.uuid4().bytes * 2
+        world.run(world.store.create(session, digest, cap=2, instead_of=[claims]))
+        return session.id
+
+    twins = [login("phone", 0), login("phone", 1)]
+    tablet = login("tablet", 2)
+    assert set(world.living()) == {*twins, tablet}
+    newest = login("car", 3)
+    assert set(world.living()) == {tablet, newest}
+
+
+def test_no_cap_ends_a_family_in_which_a_swapped_session_lives(world: World) -> None:
+    login = a_session(created_at=NOW - timedelta(hours=1), origin="login")
+    claims = a_claims(family="phone")
+    world.run(world.store.create(login, uuid.uuid4().bytes * 2, cap=1, instead_of=[claims]))
+    swapped = world.swap(a_claims(family="phone")).session
+    assert swapped is not None
+    later = [world.login(cap=1).session.id for _ in range(3)]
+    assert set(world.living()) == {login.id, swapped.id, later[-1]}
+
+
+def test_once_retired_the_cap_counts_sessions(world: World) -> None:
+    several = [
+        a_session(created_at=NOW + timedelta(seconds=age), origin="login") for age in range(3)
+    ]
+    for session in several:
+        digest = uuid.uuid4().bytes * 2
+        world.run(world.store.create(session, digest, cap=2, legacy=False))
+    assert set(world.living()) == {session.id for session in several[1:]}
+
+
 def test_no_cap_ends_a_swapped_session_an_api_token_or_anothers_login(world: World) -> None:
     """P3 and P12: the JWT it came from would have lived."""
     kept = [

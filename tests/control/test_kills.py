@@ -219,7 +219,7 @@ def rounds(
 
 
 @pytest.mark.parametrize("name", list(MOVES))
-def test_a_move_killed_at_any_statement_is_made_or_not_and_comes_to_its_end(
+def test_p8_a_move_killed_at_any_statement_is_made_or_not_and_comes_to_its_end(
     name: str,
     postgres: DatabaseServer,
     migrated_template: str,
@@ -241,7 +241,7 @@ def test_a_move_killed_at_any_statement_is_made_or_not_and_comes_to_its_end(
 @pytest.mark.full
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("name", list(MOVES))
-def test_a_move_killed_at_every_single_statement_twenty_times_over(
+def test_p8_a_move_killed_at_every_single_statement_twenty_times_over(
     name: str,
     postgres: DatabaseServer,
     migrated_template: str,

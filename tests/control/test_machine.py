@@ -563,7 +563,7 @@ _STAGES = (Stage.explicit, Stage.reuse, Stage.generate)
 
 @given(names=scripts)
 @settings(max_examples=6, deadline=None, phases=_STAGES, suppress_health_check=_FIXTURES_STAY)
-def test_commands_in_any_order_do_what_the_decisions_say_and_nothing_else(
+def test_p9_commands_in_any_order_do_what_the_decisions_say_and_nothing_else(
     names: list[str], postgres: DatabaseServer, migrated_template: str, tmp_path: Path
 ) -> None:
     _scripted(names, postgres, migrated_template, tmp_path)
@@ -572,7 +572,7 @@ def test_commands_in_any_order_do_what_the_decisions_say_and_nothing_else(
 @pytest.mark.full
 @given(names=scripts)
 @settings(max_examples=200, deadline=None, phases=_STAGES, suppress_health_check=_FIXTURES_STAY)
-def test_commands_in_any_order_at_length(
+def test_p9_commands_in_any_order_at_length(
     names: list[str], postgres: DatabaseServer, migrated_template: str, tmp_path: Path
 ) -> None:
     _scripted(names, postgres, migrated_template, tmp_path)

@@ -12,6 +12,7 @@ chromium      chromium
 chromedriver  chromium-driver
 node          nodejs
 npm           npm
+faketime      faketime
 '
 PATH=$PATH:/usr/sbin:/sbin # where Debian puts nginx, and no user's PATH looks
 

@@ -62,7 +62,7 @@ def rehearse(place: Path, *words: str) -> tuple[int, dict[str, Any], str]:
     return process.returncode, result, err
 
 
-def test_the_whole_migration_logs_nobody_out(place: Path) -> None:
+def test_p12_the_whole_migration_logs_nobody_out(place: Path) -> None:
     code, result, talk = rehearse(place)
     assert (code, result["faults"]) == (0, []), talk
     assert result["logged_out_unintentionally"] == 0

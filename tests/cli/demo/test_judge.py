@@ -75,7 +75,7 @@ def test_a_zero_that_is_not_zero_is_a_fault(zero: str) -> None:
     assert len(outcome(scores).faults()) == 1
 
 
-def test_one_user_logged_out_is_a_fault() -> None:
+def test_p12_one_user_logged_out_is_a_fault() -> None:
     scores = busy()
     scores.judge(Grant("eyJ.a.b", 100.0), got_at=60.0, client="a phone", where="/me")
     assert outcome(scores).faults() == ["logged out unintentionally: 1"]

@@ -201,7 +201,7 @@ def _shows_no_token(run: Killed, held: bulk.Bulk, server: Postgres, cache: str) 
 
 
 @pytest.mark.parametrize(("rows", "workers"), [(10_000, 1), (50_000, 3)])
-def test_killed_five_times_it_ends_with_exactly_what_the_ledger_says(
+def test_p8_killed_five_times_it_ends_with_exactly_what_the_ledger_says(
     own_postgres: Postgres,
     redis_url: str,
     tmp_path: Path,
@@ -218,7 +218,7 @@ def test_killed_five_times_it_ends_with_exactly_what_the_ledger_says(
 @pytest.mark.full
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("workers", [1, 3])
-def test_a_million_rows_killed_five_times_end_as_the_ledger_says(
+def test_p8_a_million_rows_killed_five_times_end_as_the_ledger_says(
     own_postgres: Postgres,
     redis_url: str,
     tmp_path: Path,

@@ -391,3 +391,10 @@ def test_what_views_answer_is_held_against_the_verdict_where_they_decide(
     script.otherwise = Outcome(Admitted(ada), "header")
     ask("/told", BEARER)
     assert len(script.compared_to) == 3
+
+
+def test_p2_a_strict_route_is_asked_about(ask: Ask, script: Gate, settings: Any) -> None:
+    STAND.settings = settings(memory={"strict_routes": ["/echo"]})
+    script.remembers = True
+    ask("/echo", BEARER)
+    assert [one.strict for one in script.asked] == [True]
