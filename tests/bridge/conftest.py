@@ -8,6 +8,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from migrator import wiring
+from migrator.settings import Settings
 from shims.asgi import DualAcceptMiddleware as Asgi
 from shims.wsgi import DualAcceptMiddleware as Wsgi
 from tests.bridge.app import LegacyApp
@@ -17,6 +18,7 @@ BRIDGED = {
     **ISSUER,
     "transport": [{"header": "Authorization", "scheme": "Bearer"}, {"cookie": "jwt"}],
 }
+ACCESS = {"token_type": "access"}
 
 
 class Deployment:
@@ -56,6 +58,30 @@ class Deployment:
         assert answer.status_code == 200, answer.text
         pair: dict[str, str] = answer.json()
         return pair
+
+
+Deploy = Callable[..., Deployment]
+
+
+def bridge_jwt(there: Deployment) -> str:
+    """The JWT that the app is shown, as it might have leaked from its log."""
+    there.ask("GET", "/me", there.login()["access"])
+    return there.app.seen[-1].bearer
+
+
+def handed(settings: Settings) -> str:
+    """A session token, as the bridge hands it out."""
+    client = TestClient(Asgi(LegacyApp().asgi, settings))
+    token: str = client.post("/login", json={"user": "ada"}).json()["access"]
+    return token
+
+
+@pytest.fixture
+def settings(migrated: str) -> Iterator[Settings]:
+    rig = Rig(migrated)
+    rig.move("drain")
+    yield rig.settings(issuers=[BRIDGED], bridge={}, routes={"login": ["/login", "/stream-login"]})
+    wiring.stop()
 
 
 @pytest.fixture(params=["asgi", "wsgi"])

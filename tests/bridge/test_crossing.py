@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import jwt
@@ -12,10 +11,9 @@ import pytest
 
 from migrator import wiring
 from tests.bridge.app import said
-from tests.bridge.conftest import BRIDGED, Deployment
+from tests.bridge.conftest import BRIDGED, Deploy
 from tests.rig import ISSUER, SECRET, sign, sign_refresh
 
-Deploy = Callable[..., Deployment]
 PHASES = ("observe", "swap", "drain", "cutover")
 
 

@@ -17,14 +17,7 @@ from hypothesis import strategies as st
 
 from migrator.core.bridge import MARK, is_marked
 from shims.bodies import inflated, is_plain
-from shims.rewriting import (
-    Replacing,
-    Transport,
-    jwts_in,
-    placed,
-    pointed,
-    replaced,
-)
+from shims.rewriting import Replacing, Transport, jwts_in, placed, pointed, replaced
 from tests.rig import SECRET, sign
 
 _bits = st.text("abe.y", max_size=40).map(str.encode)

@@ -23,10 +23,9 @@ from cryptography.hazmat.primitives.serialization import (
 
 from migrator.core.bridge import MARK
 from tests.bridge.app import Answer, Asked, said
-from tests.bridge.conftest import Deployment
+from tests.bridge.conftest import Deploy, Deployment
 from tests.rig import ISSUER, SECRET, sign, sign_refresh
 
-Deploy = Callable[..., Deployment]
 OTHER = "the second secret of an app that signs refresh tokens by it"
 NOW = int(time.time())
 HOUR = {"iat": NOW, "exp": NOW + 3600}

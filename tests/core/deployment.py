@@ -31,6 +31,7 @@ from tests.core.signers import NOW, NOW_S, SECRET, SIGNERS, claims, verifier
 
 HS = SIGNERS["HS256"]
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+DECIDING = [phase for phase in Phase if phase is not Phase.OBSERVE]
 ISSUERS = frozenset({"a1"})
 ISSUER = HS.issuer(
     claims=ClaimNames(client="azp", scopes="scope", family="sid", keep=("name",)),
@@ -301,3 +302,9 @@ SHAPE = Shape(
     audience="api",
     claims=ISSUER.claims,
 )
+
+
+def subject_of(verdict: object) -> str:
+    """Whom a verdict admits."""
+    assert isinstance(verdict, Admitted), verdict
+    return verdict.principal.subject

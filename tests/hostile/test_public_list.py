@@ -32,7 +32,7 @@ ELSEWHERE: Final[dict[int, tuple[str, ...]]] = {
     6: ("core/test_hostile.py::test_a_hostile_token_is_refused",),
     18: (
         "stores/test_keys.py::test_an_unfit_key_is_refused_by_id",
-        "test_settings.py::test_",
+        "settings/test_refused.py::test_",
     ),
     26: ("hostile/test_tokens.py::test_megabytes_are_refused_by_the_server_or_by_us",),
     40: (_KEY_SETS,),

@@ -32,7 +32,7 @@ from migrator.stores.redis import AsyncRedis, BlockingRedis, Hints
 from migrator.stores.redis_clients import parse_address
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
-BUDGET_S = 5.0  # for a busy machine; test_redis.py has what budgets promise
+BUDGET_S = 5.0  # for a busy machine; `cache/` has what budgets promise
 
 
 def drive(work: Coroutine[Any, Any, Any]) -> Any:
