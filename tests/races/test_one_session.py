@@ -131,7 +131,7 @@ def backfill(rig: Rig, legacy: bytes, purpose: Purpose) -> uuid.UUID:
     ("route", "make", "purpose", "times"),
     [
         pytest.param("any", sign, "access", 12, id="swap"),  # ledgers list refresh tokens
-        pytest.param("refresh", sign_refresh, "refresh", 50, id="exchange"),
+        pytest.param("refresh", sign_refresh, "refresh", 12, id="exchange"),
     ],
 )
 def test_p1_the_first_use_of_a_backfilled_row_gives_its_session_one_token(
