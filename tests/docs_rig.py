@@ -42,6 +42,8 @@ _HELD = (
     ("leaked", "probe", _LEAKED_KID),
 )
 _LONG_SECONDS = 3600
+# Of the old refresh tokens: the backfill of 01 is walked meanwhile, and a cutover waits for it.
+_LEDGER_SECONDS = 30
 _PATIENCE_S = 90.0
 # What was seen is written every second, and dated then.
 _UNWRITTEN_S = 1.5
@@ -205,11 +207,11 @@ class Rollout:
         with psycopg.connect(**conninfo(self.url), autocommit=True) as connection:
             connection.execute(_LEDGER)
             for user in range(1, 4):
-                token = self.sign(str(user), lasts_s=45, kind="refresh")
+                token = self.sign(str(user), lasts_s=_LEDGER_SECONDS, kind="refresh")
                 connection.execute(
                     "INSERT INTO token_blacklist_outstandingtoken"
-                    " VALUES (%s, %s, now(), now() + interval '45 s', %s, %s)",
-                    (user, token, user, _jti_of(token)),
+                    " VALUES (%s, %s, now(), now() + %s * interval '1 s', %s, %s)",
+                    (user, token, _LEDGER_SECONDS, user, _jti_of(token)),
                 )
             connection.execute("INSERT INTO token_blacklist_blacklistedtoken VALUES (1, now(), 3)")
 

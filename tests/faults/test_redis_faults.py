@@ -242,11 +242,11 @@ def test_p4_a_redis_that_is_unwilling_costs_nothing_but_itself(
 def test_p4_a_redis_that_is_loading_costs_nothing_but_itself(migrated: str, colour: str) -> None:
     with embedded_redis(settings={"loading-process-events-interval-bytes": "1024"}) as own:
         with redis.Redis.from_url(own.url) as hand:
-            hand.mset({f"filler-{number}": "x" * 100 for number in range(2000)})
+            hand.mset({f"filler-{number}": "x" * 100 for number in range(8000)})
             hand.save()
         with standing(migrated, own, colour, flushing=False) as up:
             own.kill()
-            own._settings["key-load-delay"] = "20000"  # microseconds a key: 40 s in all
+            own._settings["key-load-delay"] = "5000"  # microseconds a key: 40 s in all
             own.start()
             with redis.Redis.from_url(own.url) as hand:
                 assert hand.info("persistence")["loading"] == 1
