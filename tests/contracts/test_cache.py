@@ -8,27 +8,15 @@ import uuid
 from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 
+from migrator.core.flow import run
 from migrator.core.interfaces import TOMBSTONE, Cache, Found
 from migrator.core.sessions import Session
 from migrator.stores.memory import MemoryCache, NoCache
 from migrator.stores.redis import AsyncRedis, BlockingRedis
-
-T = TypeVar("T")
-
-
-def drive(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine that must not suspend."""
-    try:
-        work.send(None)
-    except StopIteration as done:
-        value: T = done.value
-        return value
-    work.close()
-    raise AssertionError("it suspended")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +41,13 @@ class Rig:
 def rig(request: pytest.FixtureRequest) -> Iterator[Rig]:
     if request.param == "memory":
         cache = MemoryCache()
-        yield Rig(cache, cache, drive)
+        yield Rig(cache, cache, run)
         return
     url = request.getfixturevalue("redis_url")
     # A budget for a busy machine: what is claimed here is not how fast it is.
     if request.param == "blocking redis":
         one, two = (BlockingRedis(url, namespace="t", budget_s=2) for _ in range(2))
-        yield Rig(one, two, drive)
+        yield Rig(one, two, run)
         one.close()
         two.close()
         return
@@ -165,8 +153,8 @@ def test_no_cache_holds_nothing_in_either_colour() -> None:
     found = a_found()
     for blocks in (True, False):
         cache: Cache = NoCache(blocks=blocks)
-        drive(cache.fill(found))
-        drive(cache.bury([found.digest]))
-        drive(cache.hint([("session", "")]))
-        assert drive(cache.get(found.digest)) is None
+        run(cache.fill(found))
+        run(cache.bury([found.digest]))
+        run(cache.hint([("session", "")]))
+        assert run(cache.get(found.digest)) is None
         assert cache.blocks is blocks

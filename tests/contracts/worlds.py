@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import psycopg
 
@@ -15,20 +15,8 @@ from migrator.core.interfaces import Ended, Found, Standing, Store, Ticket
 from migrator.core.sessions import Session
 from migrator.stores.memory import MemoryStore
 
-T = TypeVar("T")
 DAY = timedelta(days=1)
 NOW = datetime.now(UTC).replace(microsecond=0)
-
-
-def drive(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine that must not suspend."""
-    try:
-        work.send(None)
-    except StopIteration as done:
-        value: T = done.value
-        return value
-    work.close()
-    raise AssertionError("it suspended")
 
 
 class Operator(Protocol):

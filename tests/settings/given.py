@@ -125,8 +125,6 @@ ENVIRON = {
 
 
 PUBLIC_KEY = ec.generate_private_key(ec.SECP256R1()).public_key()
-
-
 PEM = PUBLIC_KEY.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 BARE = "".join(PEM.splitlines()[1:-1])
 DER = PUBLIC_KEY.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)

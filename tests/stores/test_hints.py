@@ -6,23 +6,16 @@ import asyncio
 import itertools
 import threading
 import time
-from collections.abc import Coroutine, Iterator
-from contextlib import suppress
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 import redis
 
 from migrator.cli.demo.servers import Redis
+from migrator.core.flow import run
 from migrator.stores.redis import AsyncRedis, BlockingRedis, Hints
 
 SLACK_S = 1.0
-
-
-def drive(work: Coroutine[Any, Any, Any]) -> None:
-    with suppress(StopIteration):
-        work.send(None)
-        raise AssertionError("it suspended")
 
 
 class Clock:
@@ -62,7 +55,7 @@ def test_a_hint_of_either_colour_wakes_the_listener_early(
             asyncio.run(cache.hint([("session", "00")]))
         else:
             blocking = BlockingRedis(own_redis.url, namespace="t", budget_s=2)
-            drive(blocking.hint([("session", "00")]))
+            run(blocking.hint([("session", "00")]))
             blocking.close()
 
     thread = threading.Timer(0.05, tell)

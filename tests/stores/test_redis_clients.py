@@ -26,6 +26,7 @@ from cryptography.x509.oid import NameOID
 
 from migrator.cli.demo.binaries import redis_server
 from migrator.cli.demo.servers import Redis, embedded_redis
+from migrator.core.flow import run
 from migrator.core.interfaces import TOMBSTONE, Found
 from migrator.core.sessions import Session
 from migrator.stores.redis import AsyncRedis, BlockingRedis, Hints
@@ -33,15 +34,6 @@ from migrator.stores.redis_clients import parse_address
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 BUDGET_S = 5.0  # for a busy machine; `cache/` has what budgets promise
-
-
-def drive(work: Coroutine[Any, Any, Any]) -> Any:
-    """Run a coroutine that must not suspend."""
-    try:
-        work.send(None)
-    except StopIteration as done:
-        return done.value
-    raise AssertionError("it suspended")
 
 
 def a_found(number: int) -> Found:
@@ -61,7 +53,7 @@ def a_found(number: int) -> Found:
 def works(url: str) -> None:
     """Both colours read, fill and bury all over the key space, and a hint arrives."""
     blocking = BlockingRedis(url, namespace=uuid.uuid4().hex, budget_s=BUDGET_S)
-    _works(blocking, drive)
+    _works(blocking, run)
     blocking.close()
     with asyncio.Runner() as runner:
         asking = AsyncRedis(url, namespace=uuid.uuid4().hex, budget_s=BUDGET_S)
@@ -177,7 +169,7 @@ def test_one_server_by_tls_and_only_if_its_certificate_is_good(
     with a_tls_end(own_redis.port, certificate) as port:
         works(f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={certificate[0]}")
         blocking = BlockingRedis(f"rediss://127.0.0.1:{port}/0", namespace="t", budget_s=BUDGET_S)
-        drive(blocking.fill(a_found(1)))
+        run(blocking.fill(a_found(1)))
         assert blocking.faults == {"unreachable": 1}
         other = AsyncRedis(f"rediss://127.0.0.1:{port}/0", namespace="t", budget_s=BUDGET_S)
         asyncio.run(other.fill(a_found(1)))

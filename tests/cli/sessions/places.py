@@ -23,8 +23,6 @@ from migrator.settings import Settings
 
 SECRET = "k" + "Zq8vN3xR7tL1wP5yB9cF2hJ6mD4sG0aE" * 2
 SCHEMAS = Path(__file__).parents[3] / "migrator" / "schemas"
-
-
 CONFIG = """
 environment = "staging"
 [database]

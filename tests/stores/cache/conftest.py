@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from migrator.core.flow import run
 from migrator.stores.redis import AsyncRedis, BlockingRedis
-from tests.stores.cache.rig import BUDGET_S, COLOURS, Clock, Make, Rig, drive
+from tests.stores.cache.rig import BUDGET_S, COLOURS, Clock, Make, Rig
 
 
 @pytest.fixture(params=COLOURS)
@@ -26,6 +27,6 @@ def make(request: pytest.FixtureRequest) -> Iterator[Make]:
                 return Rig(AsyncRedis(url, **more), runner.run, clock)
             cache = BlockingRedis(url, **more)
             stack.callback(cache.close)
-            return Rig(cache, drive, clock)
+            return Rig(cache, run, clock)
 
         yield build

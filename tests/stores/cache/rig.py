@@ -14,24 +14,10 @@ from migrator.core.sessions import Session
 from migrator.stores.redis import AsyncRedis, BlockingRedis
 
 COLOURS = ["blocking", "async"]
-
-
 BUDGET_S = 0.05
-
-
 # What a test allows beside the budget on a machine that is busy with others. Where a claim is "it
 # does not wait at all", hundreds of operations together must fit in it.
 SLACK_S = 1.0
-
-
-def drive(work: Coroutine[Any, Any, Any]) -> Any:
-    """Run a coroutine that must not suspend."""
-    try:
-        work.send(None)
-    except StopIteration as done:
-        return done.value
-    work.close()
-    raise AssertionError("it suspended")
 
 
 class Clock:

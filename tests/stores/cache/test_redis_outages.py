@@ -13,9 +13,10 @@ import pytest
 import redis
 
 from migrator.cli.demo.servers import Redis
+from migrator.core.flow import run
 from migrator.core.interfaces import TOMBSTONE
 from migrator.stores.redis import AsyncRedis, BlockingRedis
-from tests.stores.cache.rig import BUDGET_S, SLACK_S, Make, a_found, drive, key_of
+from tests.stores.cache.rig import BUDGET_S, SLACK_S, Make, a_found, key_of
 
 
 def test_a_frozen_redis_costs_three_budgets_and_then_nothing(make: Make, own_redis: Redis) -> None:
@@ -198,7 +199,7 @@ def test_a_reply_that_drips_in_is_cut_off_at_the_budget() -> None:
     with a_server(_drip) as url:
         cache = BlockingRedis(url, namespace="t", budget_s=BUDGET_S)
         start = time.monotonic()
-        assert drive(cache.get(bytes(32))) is None
+        assert run(cache.get(bytes(32))) is None
         assert time.monotonic() - start < BUDGET_S + SLACK_S
         assert cache.faults == {"timeout": 1}
         cache.close()

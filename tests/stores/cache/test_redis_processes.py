@@ -13,9 +13,10 @@ from collections.abc import Callable
 
 import redis
 
+from migrator.core.flow import run
 from migrator.core.interfaces import TOMBSTONE, Found
 from migrator.stores.redis import AsyncRedis, BlockingRedis
-from tests.stores.cache.rig import Make, a_found, drive
+from tests.stores.cache.rig import Make, a_found
 
 
 def test_threads_share_one_cache(redis_url: str) -> None:
@@ -24,8 +25,8 @@ def test_threads_share_one_cache(redis_url: str) -> None:
     wrong: list[object] = []
 
     def work(found: Found) -> None:
-        drive(cache.fill(found))
-        wrong.extend(got for _ in range(50) if (got := drive(cache.get(found.digest))) != found)
+        run(cache.fill(found))
+        wrong.extend(got for _ in range(50) if (got := run(cache.get(found.digest))) != found)
 
     threads = [threading.Thread(target=work, args=(found,)) for found in finds]
     for thread in threads:
@@ -53,10 +54,10 @@ def test_a_forked_child_has_connections_of_its_own(redis_url: str) -> None:
     cache = BlockingRedis(redis_url, namespace="t", budget_s=5)
     finds = [a_found() for _ in range(5)]
     for found in finds:
-        drive(cache.fill(found))
+        run(cache.fill(found))
 
     def read_all() -> bool:
-        return all(drive(cache.get(found.digest)) == found for found in finds * 20)
+        return all(run(cache.get(found.digest)) == found for found in finds * 20)
 
     assert _in_a_fork(read_all)
     assert read_all()
@@ -87,13 +88,13 @@ def test_a_lock_held_while_forking_does_not_stop_the_child(redis_url: str) -> No
     """gunicorn forks its workers from a process that may have served already."""
     cache = BlockingRedis(redis_url, namespace="t", budget_s=5)
     digest = a_found().digest
-    drive(cache.bury([digest]))
+    run(cache.bury([digest]))
     with cache._health._lock, cache._health.breaker._lock:
 
         def in_child() -> bool:
             cache._health.count("crossed")
             cache._health.breaker.failed()
-            return bool(drive(cache.get(digest)) == TOMBSTONE)
+            return bool(run(cache.get(digest)) == TOMBSTONE)
 
         assert _in_a_fork(in_child)
     cache.close()
